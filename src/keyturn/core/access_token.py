@@ -1,0 +1,270 @@
+"""The access token: a JWT that any service checks on its own (RFC 7519, shaped as RFC 9068).
+
+We mint every token that we accept, and that makes the checks strict and short. The header is
+compared, never interpreted: the first segment must be one that a key of ours writes. The payload
+is read, written again and compared: what we would not have written is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from . import base64url
+from .cutoffs import CutoffView
+from .errors import (
+    AccessTokenExpired,
+    AccessTokenInvalid,
+    AccessTokenRevoked,
+    ClaimsRefused,
+)
+from .keyring import Keyring, SigningKey
+from .model import Claims
+
+__all__ = [
+    "LONGEST_CLAIMS",
+    "LONGEST_TOKEN",
+    "RESERVED",
+    "AccessToken",
+    "Verifier",
+    "check_claims",
+    "mint",
+]
+
+LONGEST_TOKEN: Final = 4000
+"""Characters. A cookie holds 4096 bytes with its name; a longer one is dropped in silence."""
+LONGEST_CLAIMS: Final = 2048
+"""Bytes of the user's claims as JSON."""
+
+RESERVED: Final = frozenset(
+    {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "ver", "auth_time", "scope"}
+    | {"client_id", "cnf", "act", "amr", "acr", "azp", "nonce"}
+    | {"username", "email", "fullname", "permissions"}
+)
+"""Names that the application's own claims cannot take."""
+
+
+class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
+    """What a good access token says."""
+
+    user_id: str
+    sid: str
+    version: int
+    issued_at: int
+    expires_at: int
+    auth_time: int
+    """When the user signed in."""
+    token_id: str
+    claims: Claims
+
+
+class _Payload(msgspec.Struct):
+    """The claims of every token, in the order they are written."""
+
+    iss: str
+    sub: str
+    aud: str
+    exp: int
+    iat: int
+    jti: str
+    sid: str
+    ver: int
+    auth_time: int
+    scope: str
+    username: str = ""
+    email: str = ""
+    fullname: str = ""
+
+
+_OURS: Final = frozenset(_Payload.__struct_fields__)
+_PROFILE: Final = ("username", "email", "fullname")
+_PERMISSION: Final = re.compile(r"[!#-\[\]-~]+")  # scope-token, RFC 6749, section 3.3
+
+
+def mint(key: SigningKey, issuer: str, audience: str, token: AccessToken) -> str:
+    """Sign ``token``.
+
+    Raises:
+        ClaimsRefused: a cookie could not hold the result.
+    """
+    claims = token.claims
+    payload: dict[str, Any] = {
+        "iss": issuer,
+        "sub": token.user_id,
+        "aud": audience,
+        "exp": token.expires_at,
+        "iat": token.issued_at,
+        "jti": token.token_id,
+        "sid": token.sid,
+        "ver": token.version,
+        "auth_time": token.auth_time,
+        "scope": " ".join(claims.permissions),
+    }
+    for name in _PROFILE:
+        if value := getattr(claims, name):
+            payload[name] = value
+    payload.update(claims.extra)
+    signed = f"{key.header}.{base64url.encode(msgspec.json.encode(payload))}"
+    text = f"{signed}.{base64url.encode(key.sign(signed.encode()))}"
+    if len(text) > LONGEST_TOKEN:
+        raise ClaimsRefused(f"the access token would have over {LONGEST_TOKEN} characters")
+    return text
+
+
+def check_claims(claims: Claims) -> None:
+    """Refuse claims that an access token cannot carry, or would not give back as they were.
+
+    Raises:
+        ClaimsRefused: too large, a reserved name, a permission with a space, or not JSON.
+    """
+    try:
+        written = msgspec.json.encode(claims)
+        survives = msgspec.json.decode(written, type=Claims) == claims
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ClaimsRefused(f"the claims are not JSON: {error}") from None
+    if not survives:
+        raise ClaimsRefused("the claims change when they are written as JSON and read again")
+    if len(written) > LONGEST_CLAIMS:
+        raise ClaimsRefused(f"the claims are over {LONGEST_CLAIMS} bytes")
+    for name in claims.extra:
+        if name in RESERVED:
+            raise ClaimsRefused(f"{name!r} is a name that Keyturn uses itself")
+    if not all(map(_PERMISSION.fullmatch, claims.permissions)):
+        raise ClaimsRefused("a permission is a word of ASCII without spaces, quotes, backslashes")
+
+
+class Verifier:
+    """Checks access tokens of one issuer for one audience. Does no I/O.
+
+    Good signatures are remembered in a cache bounded in bytes and keyed by the whole token, so a
+    token seen before costs a look-up; its time and its session's cutoff are judged every time.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        cutoffs: CutoffView,
+        *,
+        issuer: str,
+        audience: str,
+        longest_ttl: int,
+        cache_bytes: int = 8 << 20,
+    ) -> None:
+        self._cutoffs = cutoffs
+        self._issuer = issuer
+        self._audience = audience
+        self._longest_ttl = longest_ttl
+        self._cache = _Cache(cache_bytes)
+        self._keyring = keyring
+
+    @property
+    def keyring(self) -> Keyring:
+        return self._keyring
+
+    @keyring.setter
+    def keyring(self, keyring: Keyring) -> None:
+        """With other keys, what was found good before may no longer be."""
+        self._keyring = keyring
+        self._cache.clear()
+
+    def verify(self, token: str, now: int) -> AccessToken:
+        """What ``token`` says, if it is ours, in time and not revoked.
+
+        Raises:
+            AccessTokenInvalid: we did not sign it for this audience.
+            AccessTokenExpired: its time is over.
+            AccessTokenRevoked: a cutoff voids it.
+        """
+        access = self.read(token)
+        if access.expires_at <= now:
+            raise AccessTokenExpired
+        if self._cutoffs.voids(access.sid, access.version, access.issued_at):
+            raise AccessTokenRevoked
+        return access
+
+    def read(self, token: str) -> AccessToken:
+        """What ``token`` says, if it is ours; its time and its cutoff are not judged.
+
+        Raises:
+            AccessTokenInvalid: we did not sign it for this audience.
+        """
+        known = self._cache.get(token)
+        if known is not None:
+            return known
+        try:
+            access = self._read_unseen(token)
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            raise AccessTokenInvalid from None
+        self._cache.put(token, access)
+        return access
+
+    def _read_unseen(self, token: str) -> AccessToken:
+        if len(token) > LONGEST_TOKEN:
+            raise ValueError("too long")
+        header, body, signature = token.split(".")
+        key = self._keyring.by_header.get(header)
+        if key is None or not key.verify(
+            base64url.decode(signature), f"{header}.{body}".encode("ascii")
+        ):
+            raise ValueError("not signed by us")
+        return self._judge(base64url.decode(body))
+
+    def _judge(self, written: bytes) -> AccessToken:
+        members = msgspec.json.decode(written, type=dict[str, Any])
+        if msgspec.json.encode(members) != written:
+            raise ValueError("not as we write it")
+        payload = msgspec.convert(members, _Payload)
+        if payload.iss != self._issuer or payload.aud != self._audience:
+            raise ValueError("not of this issuer for this audience")
+        if not 0 < payload.exp - payload.iat <= self._longest_ttl:
+            raise ValueError("a longer life than we give")
+        extra = {name: members[name] for name in members if name not in _OURS}
+        if not RESERVED.isdisjoint(extra):
+            raise ValueError("a claim that we do not make")
+        return AccessToken(
+            user_id=payload.sub,
+            sid=payload.sid,
+            version=payload.ver,
+            issued_at=payload.iat,
+            expires_at=payload.exp,
+            auth_time=payload.auth_time,
+            token_id=payload.jti,
+            claims=Claims(
+                username=payload.username,
+                email=payload.email,
+                fullname=payload.fullname,
+                permissions=tuple(payload.scope.split(" ")) if payload.scope else (),
+                extra=extra,
+            ),
+        )
+
+
+class _Cache:
+    """Two halves: what is found in the older one moves to the younger, which becomes the older
+    one when it is full. So what is used stays, and nothing is sorted.
+    """
+
+    _OVERHEAD = 1000  # bytes that an entry takes beyond its token, roughly
+
+    def __init__(self, bound: int) -> None:
+        self._half = bound // 2
+        self.clear()
+
+    def clear(self) -> None:
+        self._young: dict[str, AccessToken] = {}
+        self._old: dict[str, AccessToken] = {}
+        self._size = 0
+
+    def get(self, token: str) -> AccessToken | None:
+        found = self._young.get(token)
+        if found is None and (found := self._old.get(token)) is not None:
+            self.put(token, found)
+        return found
+
+    def put(self, token: str, access: AccessToken) -> None:
+        self._young[token] = access
+        self._size += 2 * len(token) + self._OVERHEAD
+        if self._size > self._half:
+            self._old, self._young, self._size = self._young, {}, 0

@@ -1,0 +1,272 @@
+"""The keys that sign access tokens: their kinds, their life cycle, their public side (JWKS).
+
+A key is published before it is used (``use_from``), signs until a newer one takes over, and checks
+until the last token that it signed has ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from . import base64url
+from .errors import ConfigurationError
+from .server_secret import ServerSecrets
+
+__all__ = [
+    "ALGORITHMS",
+    "JWKS_MAX_AGE",
+    "PUBLISHED_AHEAD",
+    "Keyring",
+    "SealedKey",
+    "SigningKey",
+    "generate",
+    "open_key",
+    "seal_key",
+]
+
+ALGORITHMS: Final = ("ES256", "EdDSA", "RS256")
+_RSA_BITS: Final = 3072
+_LEAST_RSA_BITS: Final = 2048
+
+JWKS_MAX_AGE: Final = 300
+"""Seconds for which others may keep a copy of the public keys."""
+PUBLISHED_AHEAD: Final = 900
+"""Seconds between a key's publication and its first use: three lives of such a copy."""
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+
+class SealedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A signing key as the store keeps it: encrypted under the server's secret."""
+
+    kid: str
+    algorithm: str
+    created_at: int
+    use_from: int
+    sealed: bytes
+    """Id of the secret (1) | nonce (12) | AES-256-GCM of the PKCS #8 form, bound to the rest."""
+
+
+class SigningKey:
+    """A private key, used with exactly one algorithm.
+
+    Raises:
+        ConfigurationError: there is no such algorithm, or the key does not fit it, or is weak.
+    """
+
+    def __init__(
+        self, private_key: PrivateKey, algorithm: str, *, created_at: int, use_from: int
+    ) -> None:
+        self.private_key = private_key
+        self.algorithm = algorithm
+        self.created_at = created_at
+        self.use_from = use_from
+        if algorithm not in ALGORITHMS:
+            raise _unknown_algorithm()
+        self._members, self.sign, self.verify = _KINDS[algorithm](private_key)
+        self.kid = _thumbprint(self._members)
+        header = {"alg": algorithm, "kid": self.kid, "typ": "at+jwt"}
+        self.header = base64url.encode(msgspec.json.encode(header))
+        """The first segment of every token that this key signs."""
+
+    @property
+    def jwk(self) -> dict[str, str]:
+        """The public key, as RFC 7517, section 4, lays it out."""
+        return {**self._members, "alg": self.algorithm, "kid": self.kid, "use": "sig"}
+
+
+class Keyring:
+    """The keys in force. A value: a change of keys is a new keyring."""
+
+    def __init__(self, keys: Iterable[SigningKey]) -> None:
+        self.keys = tuple(sorted(keys, key=lambda key: (key.use_from, key.created_at, key.kid)))
+        self.by_header = {key.header: key for key in self.keys}
+
+    def signing_key(self, now: int) -> SigningKey:
+        """The newest key whose time of use has come; before the first one's, the first.
+
+        Raises:
+            LookupError: the ring is empty.
+        """
+        if not self.keys:
+            raise LookupError("there is no signing key")
+        in_use = [key for key in self.keys if key.use_from <= now]
+        return in_use[-1] if in_use else self.keys[0]
+
+    def spent(self, now: int, longest_ttl: int) -> tuple[SigningKey, ...]:
+        """The keys whose last token has ended, as a newer one took over long enough ago."""
+        return tuple(
+            key
+            for key, newer in zip(self.keys, self.keys[1:], strict=False)
+            if newer.use_from + longest_ttl <= now
+        )
+
+    def jwks(self) -> bytes:
+        """The public keys as a JWK set (RFC 7517, section 5)."""
+        return msgspec.json.encode({"keys": [key.jwk for key in self.by_header.values()]})
+
+
+def generate(algorithm: str, *, created_at: int, use_from: int) -> SigningKey:
+    """A new key of the kind that ``algorithm`` wants.
+
+    Raises:
+        ConfigurationError: there is no such algorithm.
+    """
+    private_key: PrivateKey
+    if algorithm == "ES256":
+        private_key = ec.generate_private_key(ec.SECP256R1())
+    elif algorithm == "EdDSA":
+        private_key = ed25519.Ed25519PrivateKey.generate()
+    elif algorithm == "RS256":
+        private_key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
+    else:
+        raise _unknown_algorithm()
+    return SigningKey(private_key, algorithm, created_at=created_at, use_from=use_from)
+
+
+def seal_key(key: SigningKey, secrets: ServerSecrets, nonce: bytes) -> SealedKey:
+    """Encrypt ``key`` under the first secret. ``nonce`` is 12 random bytes, never used twice."""
+    plain = key.private_key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    name = _name(key.kid, key.algorithm, key.created_at, key.use_from)
+    cipher = AESGCM(secrets.first.wrapping_key).encrypt(nonce, plain, name)
+    return SealedKey(
+        kid=key.kid,
+        algorithm=key.algorithm,
+        created_at=key.created_at,
+        use_from=key.use_from,
+        sealed=bytes((secrets.first.key_id,)) + nonce + cipher,
+    )
+
+
+def open_key(sealed: SealedKey, secrets: ServerSecrets) -> SigningKey:
+    """Decrypt a stored key with whichever of the secrets sealed it.
+
+    Raises:
+        ConfigurationError: none of them did, or the stored key was changed.
+    """
+    name = _name(sealed.kid, sealed.algorithm, sealed.created_at, sealed.use_from)
+    nonce, cipher = sealed.sealed[1:13], sealed.sealed[13:]
+    for secret in secrets.with_id(sealed.sealed[0] if sealed.sealed else -1):
+        try:
+            plain = AESGCM(secret.wrapping_key).decrypt(nonce, cipher, name)
+        except (InvalidTag, ValueError):
+            continue
+        private_key = serialization.load_der_private_key(plain, password=None)
+        return SigningKey(
+            private_key,  # type: ignore[arg-type]  # the kind is checked against the algorithm
+            sealed.algorithm,
+            created_at=sealed.created_at,
+            use_from=sealed.use_from,
+        )
+    raise ConfigurationError(
+        "secret", f"does not open signing key {sealed.kid}: it is another server's, or damaged"
+    )
+
+
+def _unknown_algorithm() -> ConfigurationError:
+    return ConfigurationError("signing_algorithm", f"must be one of {', '.join(ALGORITHMS)}")
+
+
+def _name(kid: str, algorithm: str, created_at: int, use_from: int) -> bytes:
+    return f"{kid}|{algorithm}|{created_at}|{use_from}".encode()
+
+
+def _thumbprint(members: dict[str, str]) -> str:
+    """RFC 7638, section 3: the SHA-256 of the required members in the order of their names."""
+    canonical = msgspec.json.encode(dict(sorted(members.items())))
+    return base64url.encode(hashlib.sha256(canonical).digest())
+
+
+_Kind = tuple[dict[str, str], Callable[[bytes], bytes], Callable[[bytes, bytes], bool]]
+
+
+def _es256(private_key: PrivateKey) -> _Kind:
+    if not isinstance(private_key, ec.EllipticCurvePrivateKey) or not isinstance(
+        private_key.curve, ec.SECP256R1
+    ):
+        raise ConfigurationError("signing_algorithm", "ES256 needs a key on P-256")
+    public_key = private_key.public_key()
+    numbers = public_key.public_numbers()
+    scheme = ec.ECDSA(SHA256())
+
+    def sign(data: bytes) -> bytes:
+        r, s = utils.decode_dss_signature(private_key.sign(data, scheme))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+    def verify(signature: bytes, data: bytes) -> bool:
+        if len(signature) != 64:
+            return False
+        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+        return _holds(public_key.verify, utils.encode_dss_signature(r, s), data, scheme)
+
+    members = {
+        "crv": "P-256",
+        "kty": "EC",
+        "x": base64url.encode(numbers.x.to_bytes(32, "big")),
+        "y": base64url.encode(numbers.y.to_bytes(32, "big")),
+    }
+    return members, sign, verify
+
+
+def _eddsa(private_key: PrivateKey) -> _Kind:
+    if not isinstance(private_key, ed25519.Ed25519PrivateKey):
+        raise ConfigurationError("signing_algorithm", "EdDSA needs an Ed25519 key")
+    public_key = private_key.public_key()
+
+    def verify(signature: bytes, data: bytes) -> bool:
+        return _holds(public_key.verify, signature, data)
+
+    members = {
+        "crv": "Ed25519",
+        "kty": "OKP",
+        "x": base64url.encode(public_key.public_bytes_raw()),
+    }
+    return members, private_key.sign, verify
+
+
+def _rs256(private_key: PrivateKey) -> _Kind:
+    if not isinstance(private_key, rsa.RSAPrivateKey) or private_key.key_size < _LEAST_RSA_BITS:
+        raise ConfigurationError("signing_algorithm", f"RS256 needs RSA of {_LEAST_RSA_BITS} bits")
+    public_key = private_key.public_key()
+    numbers = public_key.public_numbers()
+
+    def sign(data: bytes) -> bytes:
+        return private_key.sign(data, padding.PKCS1v15(), SHA256())
+
+    def verify(signature: bytes, data: bytes) -> bool:
+        return _holds(public_key.verify, signature, data, padding.PKCS1v15(), SHA256())
+
+    members = {"e": _unsigned(numbers.e), "kty": "RSA", "n": _unsigned(numbers.n)}
+    return members, sign, verify
+
+
+def _unsigned(number: int) -> str:
+    return base64url.encode(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+
+
+def _holds(check: Callable[..., None], *arguments: Any) -> bool:
+    try:
+        check(*arguments)
+    except InvalidSignature:
+        return False
+    return True
+
+
+_KINDS: Final[dict[str, Callable[[PrivateKey], _Kind]]] = {
+    "ES256": _es256,
+    "EdDSA": _eddsa,
+    "RS256": _rs256,
+}
