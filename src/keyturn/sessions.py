@@ -1,0 +1,661 @@
+"""``Sessions``: begin, check, exchange and end them. The one place that names the clock and
+randomness; the rules are in ``core``, the rows in a store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets as randomness
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from .coalesce import Coalescer
+from .core import access_token, base64url, refresh_token
+from .core.access_token import AccessToken
+from .core.cutoffs import CutoffView
+from .core.errors import (
+    AccessTokenInvalid,
+    ClaimsRefused,
+    ConfigurationError,
+    CutoffsStale,
+    RefreshRefused,
+    RefreshSuperseded,
+    RefreshTokenInvalid,
+    RefreshTokenReused,
+    SessionExpired,
+    SessionRevoked,
+    SessionUnknown,
+    SignInRaced,
+    StoreUnavailable,
+)
+from .core.keyring import Keyring
+from .core.model import (
+    ALL_VERSIONS,
+    DAY,
+    Claims,
+    Cutoff,
+    Device,
+    EndReason,
+    Event,
+    EventKind,
+    Policy,
+    Session,
+    Tokens,
+)
+from .core.refresh_token import RefreshToken
+from .core.rotation import Decision, Verdict, absolute_end, decide, ending, idle_end
+from .core.server_secret import ServerSecrets
+from .signing_keys import SigningKeys
+from .stores.base import Ending, Store, Swap, SweepBounds
+
+__all__ = ["Sessions"]
+
+log = logging.getLogger("keyturn")
+
+ATTEMPTS: Final = 8
+"""How often a lost race is run again before it is called a failure of ours."""
+POLL_SECONDS: Final = 0.5
+RELOAD_SECONDS: Final = 60
+SWEEP_SECONDS: Final = 3600
+SWEEP_BATCH: Final = 500
+SWEEP_PAUSE_SECONDS: Final = 0.2
+KEPT_AFTER_END: Final = 7 * DAY
+
+_TOLD: Final = {Verdict.RECOVER: EventKind.RECOVERED, Verdict.RESUME: EventKind.RESUMED}
+_OF_TIME: Final = (None, EndReason.IDLE, EndReason.ABSOLUTE)
+
+
+class Sessions:
+    """All sessions of one issuer, on one store.
+
+    Use it as an asynchronous context manager: entering reads keys and cutoffs and begins to follow
+    them, leaving lets exchanges in flight finish and closes the store.
+
+    Args:
+        store: from ``keyturn.open_store``.
+        secrets: the server's secrets, each at least 32 random bytes; the first makes, all check.
+        issuer: ``iss`` of the access tokens, as a rule the public URL.
+        audience: ``aud``; the issuer if not given.
+        policy: how long things last.
+        signing_algorithm: ``ES256``, ``EdDSA`` or ``RS256``; a change makes a new key.
+        max_staleness: seconds without news of cutoffs that are no cause for worry.
+        on_stale: beyond them, whether ``verify`` still allows, or refuses with ``CutoffsStale``.
+        clock: Unix time in seconds.
+        steady_clock: seconds that never jump, for the age of what is known.
+        random_bytes: a cryptographically secure source.
+
+    Raises:
+        ConfigurationError: a secret is short, or a setting impossible.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        secrets: Sequence[bytes],
+        issuer: str,
+        audience: str | None = None,
+        policy: Policy | None = None,
+        signing_algorithm: str = "ES256",
+        max_staleness: float = 30,
+        on_stale: Literal["allow", "refuse"] = "allow",
+        clock: Callable[[], float] = time.time,
+        steady_clock: Callable[[], float] = time.monotonic,
+        random_bytes: Callable[[int], bytes] = randomness.token_bytes,
+    ) -> None:
+        if not issuer:
+            raise ConfigurationError("issuer", "is missing")
+        self.store = store
+        self.secrets = ServerSecrets(secrets)
+        self.issuer = issuer
+        self.audience = issuer if audience is None else audience
+        self.policy = Policy() if policy is None else policy
+        self._keys = SigningKeys(store, self.secrets, signing_algorithm, random_bytes)
+        self._max_staleness = max_staleness
+        self._refuse_when_stale = on_stale == "refuse"
+        self._clock = clock
+        self._steady_clock = steady_clock
+        self._random_bytes = random_bytes
+        self._cutoffs = CutoffView()
+        self._cursor: int | None = None
+        self._verifier = access_token.Verifier(
+            Keyring(()),
+            self._cutoffs,
+            issuer=self.issuer,
+            audience=self.audience,
+            longest_ttl=max(self.policy.access_ttl, self.policy.longest_access_ttl),
+        )
+        self._gets = Coalescer(self._get_all, key=lambda sid: sid)
+        self._swaps = Coalescer(store.swap, key=lambda swap: swap.old.sid)
+        self._flights: dict[str, asyncio.Task[Tokens]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    # ── life ────────────────────────────────────────────────────────────────────────────────────
+
+    async def __aenter__(self) -> Self:
+        await self.load()
+        self._background = {
+            asyncio.create_task(self._follow_for_ever()),
+            asyncio.create_task(self._sweep_for_ever()),
+        }
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let exchanges in flight finish, then close the store."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.gather(*self._flights.values(), return_exceptions=True)
+        await self._gets.drain()
+        await self._swaps.drain()
+        await self.store.close()
+
+    async def load(self) -> None:
+        """Read keys and cutoffs, and make the first key if there is none.
+
+        Raises:
+            ConfigurationError: the configured secrets do not open the stored keys.
+            StoreUnavailable: the store does not answer.
+        """
+        await self._keys.ensure(self.now())
+        await self._read_keys()
+        await self.catch_up(everything=True)
+
+    def now(self) -> int:
+        """Unix time in seconds, as this engine sees it."""
+        return int(self._clock())
+
+    # ── sign in ─────────────────────────────────────────────────────────────────────────────────
+
+    async def user_epoch(self, user_id: str) -> int:
+        """To be read before a user's credentials and claims, and given to ``create``: so that a
+        sign-in that races a change of either is refused instead of outliving it.
+        """
+        return await self.store.user_epoch(_checked_user_id(user_id))
+
+    async def create(
+        self,
+        user_id: str,
+        claims: Claims | None = None,
+        *,
+        device: Device | None = None,
+        remember: bool = True,
+        replaces: str | None = None,
+        epoch: int | None = None,
+    ) -> Tokens:
+        """Begin a session of a user who has just proved who they are.
+
+        Args:
+            user_id: 1 to 255 characters; ``sub`` of the access tokens.
+            claims: what the access tokens say of the user.
+            device: where the request came from.
+            remember: False for cookies that end with the browser.
+            replaces: a refresh token that the same client held before; its session ends.
+            epoch: from ``user_epoch``.
+
+        Raises:
+            ClaimsRefused: an access token cannot carry the claims.
+            SignInRaced: the user was changed after ``epoch`` was read.
+            StoreUnavailable: nothing is known to have been done.
+        """
+        session = self._new_session(user_id, claims, device, remember=remember)
+        access, lifetime = self._mint_access(session)
+        if epoch is None:
+            epoch = await self.user_epoch(user_id)
+        older = None if replaces is None else await self._sid_of_refresh(replaces)
+        ended = await self.store.add(
+            session,
+            limit=self.policy.max_sessions,
+            replaces=older,
+            epoch=epoch,
+            cutoffs_until=session.created_at + self.policy.cutoff_ttl,
+        )
+        if ended is None:
+            raise SignInRaced
+        self.apply(ended)
+        return self._tokens(session, access, lifetime, self._mint_refresh(session, 0))
+
+    def _new_session(
+        self, user_id: str, claims: Claims | None, device: Device | None, *, remember: bool
+    ) -> Session:
+        session = Session(
+            sid=base64url.encode(self._random_bytes(16)),
+            user_id=_checked_user_id(user_id),
+            secret=self._random_bytes(32),
+            created_at=self.now(),
+            claims=Claims() if claims is None else claims,
+            device=Device() if device is None else device,
+            remember=remember,
+        )
+        access_token.check_claims(session.claims)
+        return session
+
+    # ── check ───────────────────────────────────────────────────────────────────────────────────
+
+    def verify(self, token: str) -> AccessToken:
+        """What a good access token says. Does no I/O.
+
+        Raises:
+            AccessTokenInvalid: we did not issue it for this audience.
+            AccessTokenExpired: its time is over.
+            AccessTokenRevoked: its session ended, or its claims changed.
+            CutoffsStale: what is revoked was never learnt, or too long ago.
+        """
+        if self._refuse_when_stale or self._cutoffs.known_at is None:
+            self._check_staleness()
+        return self._verifier.verify(token, int(self._clock()))
+
+    @property
+    def staleness(self) -> float:
+        """Seconds since this process last knew every cutoff of the store; infinite before."""
+        known_at = self._cutoffs.known_at
+        return float("inf") if known_at is None else self._steady_clock() - known_at
+
+    @property
+    def stale(self) -> bool:
+        """Whether ``staleness`` is beyond ``max_staleness``."""
+        return self.staleness > self._max_staleness
+
+    def _check_staleness(self) -> None:
+        if self._cutoffs.known_at is None or self.stale:
+            raise CutoffsStale
+
+    # ── exchange ────────────────────────────────────────────────────────────────────────────────
+
+    async def refresh(self, token: str) -> Tokens:
+        """Exchange a refresh token for a new pair.
+
+        Exchanges of one token share one flight, and a caller that is cancelled does not stop it.
+
+        Raises:
+            RefreshTokenInvalid: we did not issue it.
+            RefreshSuperseded: too late by one turn; retry with the token held by now.
+            RefreshTokenReused: somebody kept a copy; the session has been ended.
+            SessionExpired: the session is over.
+            SessionRevoked: the session was ended.
+            StoreUnavailable: try again; nothing is lost.
+        """
+        flight = self._flights.get(token)
+        if flight is None:
+            presented = refresh_token.parse(self.secrets, token)
+            flight = asyncio.create_task(self._exchange(token, presented))
+            self._flights[token] = flight
+            flight.add_done_callback(lambda done: self._land(token, done))
+        return await asyncio.shield(flight)
+
+    def _land(self, token: str, flight: asyncio.Task[Tokens]) -> None:
+        del self._flights[token]
+        if not flight.cancelled():
+            flight.exception()  # seen, even where every caller has gone
+
+    async def _exchange(self, token: str, presented: RefreshToken) -> Tokens:
+        for _ in range(ATTEMPTS):
+            session = await self._genuine_row(presented)
+            decision = decide(session, presented.generation, self.now(), self.policy)
+            judged = decision.session
+            if session is None or judged is None or decision.handed_out is None:
+                raise await self._refusal(session, decision)
+            if judged is session or await self._won(session, judged, decision.verdict):
+                return await self._hand_out(judged, decision.handed_out, presented, token)
+        raise StoreUnavailable("The session is being changed too fast to follow")
+
+    async def _genuine_row(self, presented: RefreshToken) -> Session | None:
+        """The row that the token names. Of an ended one the tag alone has to do as proof."""
+        session = await self._gets.submit(presented.sid)
+        if (
+            session is not None
+            and session.secret is not None
+            and not refresh_token.proves(presented, session.secret)
+        ):
+            raise RefreshTokenInvalid
+        return session
+
+    async def _won(self, session: Session, turned: Session, verdict: Verdict) -> bool:
+        kind = _TOLD.get(verdict)
+        event = None
+        if kind is not None:
+            event = Event(at=self.now(), kind=kind, user_id=session.user_id, sid=session.sid)
+        try:
+            return await self._swaps.submit(Swap(session, turned, event))
+        except StoreUnavailable:
+            if self.policy.recover or self.policy.retry_window:
+                raise  # the client's next try is a replay
+            return await self._wrote(turned)
+
+    async def _wrote(self, turned: Session) -> bool:
+        """In strict single use a next try would be reuse, so the row itself is asked who won."""
+        session = await self._gets.submit(turned.sid)
+        if session is None or _generations(session) != _generations(turned):
+            raise StoreUnavailable
+        return True
+
+    async def _refusal(self, session: Session | None, decision: Decision) -> RefreshRefused:
+        if decision.verdict is Verdict.LATE:
+            return RefreshSuperseded()
+        if session is None or decision.session is None:
+            return SessionExpired()
+        reason = decision.session.end_reason
+        if decision.session is not session and reason is not None:
+            await self._end([session.sid], reason)
+        if decision.verdict is Verdict.REUSE:
+            return RefreshTokenReused()
+        return _over(reason)
+
+    async def _hand_out(
+        self, session: Session, generation: int, presented: RefreshToken, token: str
+    ) -> Tokens:
+        session = await self._above_cutoff(session)
+        access, lifetime = self._mint_access(session)
+        echoed = generation == presented.generation
+        refresh = token if echoed else self._mint_refresh(session, generation)
+        return self._tokens(session, access, lifetime, refresh, echoed=echoed)
+
+    async def _above_cutoff(self, session: Session) -> Session:
+        """The session with claims of a version that no cutoff known here voids.
+
+        A cutoff above the row is news that the row missed: of a change made since it was read, or
+        made before the store fell back to an earlier state. Claims are only ever taken from the
+        row that has their version.
+        """
+        for _ in range(ATTEMPTS):
+            cutoff = self._cutoffs.of(session.sid)
+            if cutoff is None or session.version > cutoff.version:
+                return session
+            session = await self._living_row(session.sid)
+            if cutoff.version == ALL_VERSIONS:
+                await self._end([session.sid], cutoff.reason or EndReason.REVOKED_BY_ADMIN)
+                raise _over(cutoff.reason)
+            if session.version <= cutoff.version:
+                await self.store.raise_version(session.sid, cutoff.version)
+                session = await self._living_row(session.sid)
+        raise StoreUnavailable("The session's claims are being changed too fast to follow")
+
+    async def _living_row(self, sid: str) -> Session:
+        session = await self._gets.submit(sid)
+        if session is None or session.ended_at is not None:
+            raise _over(None if session is None else session.end_reason)
+        return session
+
+    # ── end ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def logout(self, *tokens: str) -> None:
+        """End every session that the tokens name, refresh and access tokens alike, old ones too.
+
+        What names no session of ours is passed over. An access token names its session for as long
+        as the session's cutoffs are kept.
+
+        Raises:
+            StoreUnavailable: some may live still.
+        """
+        named = [await self._sid_of(token) for token in tokens]
+        await self._end([sid for sid in dict.fromkeys(named) if sid], EndReason.LOGGED_OUT)
+
+    async def _sid_of(self, token: str) -> str | None:
+        if token.startswith(refresh_token.PREFIX):
+            return await self._sid_of_refresh(token)
+        try:
+            access = self._verifier.read(token)
+        except AccessTokenInvalid:
+            return None
+        return access.sid if self.now() < access.issued_at + self.policy.cutoff_ttl else None
+
+    async def _sid_of_refresh(self, token: str) -> str | None:
+        try:
+            session = await self._genuine_row(refresh_token.parse(self.secrets, token))
+        except RefreshTokenInvalid:
+            return None
+        return None if session is None else session.sid
+
+    async def revoke(
+        self,
+        sid: str,
+        *,
+        user_id: str | None = None,
+        reason: EndReason = EndReason.REVOKED_BY_ADMIN,
+    ) -> None:
+        """End one session; if it has ended already, nothing changes.
+
+        Args:
+            sid: from anywhere, also a stranger.
+            user_id: the only user whose session it may be. Give it wherever a user asks.
+            reason: what is told to whoever comes with its tokens.
+
+        Raises:
+            SessionUnknown: there is no such session, or it is another user's.
+        """
+        session = await self._gets.submit(sid) if refresh_token.is_sid(sid) else None
+        if session is None or user_id not in (None, session.user_id):
+            raise SessionUnknown
+        await self._end([sid], reason)
+
+    async def revoke_all(
+        self,
+        user_id: str,
+        *,
+        keep: str | None = None,
+        reason: EndReason = EndReason.REVOKED_BY_ADMIN,
+    ) -> int:
+        """End all sessions of a user but ``keep``, sign-ins under way too; say how many."""
+        ended = await self.store.end_user(_checked_user_id(user_id), keep, self.ending(reason))
+        self.apply(ended)
+        return len(ended)
+
+    async def void_all(self) -> None:
+        """The emergency cutoff: void every access token issued until now. Sessions live on, and
+        their next exchange hands out good ones.
+        """
+        now = self.now()
+        self.apply([await self.store.void_all(now, now + self.policy.cutoff_ttl)])
+
+    async def _end(self, sids: Sequence[str], reason: EndReason) -> None:
+        if sids:
+            self.apply(await self.store.end(sids, self.ending(reason)))
+
+    def ending(self, reason: EndReason) -> Ending:
+        """An end now, for ``reason``, as a store wants it told."""
+        now = self.now()
+        return Ending(reason, now, now + self.policy.cutoff_ttl)
+
+    # ── claims and devices ──────────────────────────────────────────────────────────────────────
+
+    async def list(self, user_id: str) -> Sequence[Session]:
+        """The user's living sessions, newest first. Their secrets are not for showing."""
+        now = self.now()
+        rows = await self.store.list_sessions(_checked_user_id(user_id))
+        return [session for session in rows if ending(session, now, self.policy) is None]
+
+    async def set_claims(self, user_id: str, claims: Claims) -> None:
+        """Change what the access tokens of a user say. Those with the old claims are void at once;
+        the next exchange of each session brings the new ones.
+
+        Raises:
+            ClaimsRefused: an access token cannot carry the claims.
+        """
+        access_token.check_claims(claims)
+        self._mint_access(self._new_session(user_id, claims, None, remember=False))
+        now = self.now()
+        changed = await self.store.set_claims(
+            user_id,
+            claims,
+            at=now,
+            least_version=int(self._clock() * 1000),
+            cutoffs_until=now + self.policy.cutoff_ttl,
+        )
+        self.apply(changed)
+
+    # ── cutoffs ─────────────────────────────────────────────────────────────────────────────────
+
+    def apply(self, cutoffs: Iterable[Cutoff]) -> None:
+        """Make cutoffs that a store returned effective in this process at once."""
+        self._cutoffs.apply(cutoffs)
+
+    async def catch_up(self, *, everything: bool = False) -> None:
+        """Learn the cutoffs that were recorded since the last time, or all of them."""
+        asked_at = self._steady_clock()
+        cursor = None if everything else self._cursor
+        self._cursor, news = await self.store.cutoffs(cursor, self.now())
+        self._cutoffs.apply(news)
+        self._cutoffs.caught_up(asked_at)
+
+    async def _follow_for_ever(self) -> None:
+        reload_at = self._steady_clock() + RELOAD_SECONDS
+        while True:
+            try:
+                await self.store.wait_for_change(POLL_SECONDS)
+                if self._steady_clock() < reload_at:
+                    await self.catch_up()
+                else:
+                    await self._reload()
+                    reload_at = self._steady_clock() + RELOAD_SECONDS
+            except Exception:
+                log.warning("cannot follow revocations", exc_info=True)
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _reload(self) -> None:
+        """Once in a while, whatever an incremental view may have missed is read whole."""
+        await self.catch_up(everything=True)
+        self._cutoffs.forget(self.now())
+        await self._keys.drop_spent(self.keyring, self.now(), self.policy.cutoff_ttl)
+        await self._read_keys()
+
+    # ── signing keys ────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def keyring(self) -> Keyring:
+        """The signing keys in force, for the JWK set."""
+        return self._verifier.keyring
+
+    async def rotate_keys(self) -> str:
+        """Make a new signing key and return its ``kid``. It is published now and used once every
+        copy of the JWK set knows it; the older one checks until its last token has ended.
+        """
+        kid = await self._keys.rotate(self.now())
+        await self._read_keys()
+        return kid
+
+    async def _read_keys(self) -> None:
+        keyring = await self._keys.read(self.keyring)
+        if keyring is not self.keyring:
+            self._verifier.keyring = keyring
+
+    # ── minting ─────────────────────────────────────────────────────────────────────────────────
+
+    def _mint_access(self, session: Session) -> tuple[str, int]:
+        """An access token of the session as it was read, and its life in seconds."""
+        now = self.now()
+        lifetime = min(self.policy.access_ttl, max(1, absolute_end(session, self.policy) - now))
+        # In the very second of an emergency cutoff, the next one is stamped.
+        issued_at = max(now, self._cutoffs.issued_until + 1)
+        token = AccessToken(
+            user_id=session.user_id,
+            sid=session.sid,
+            version=session.version,
+            issued_at=issued_at,
+            expires_at=max(now + lifetime, issued_at + 1),
+            auth_time=session.created_at,
+            token_id=base64url.encode(self._random_bytes(12)),
+            claims=session.claims,
+        )
+        key = self.keyring.signing_key(now)
+        return access_token.mint(key, self.issuer, self.audience, token), lifetime
+
+    def _mint_refresh(self, session: Session, generation: int) -> str:
+        if session.secret is None:  # it ended since it was judged
+            raise _over(session.end_reason)
+        return refresh_token.mint(self.secrets, session.sid, session.secret, generation)
+
+    def _tokens(
+        self, session: Session, access: str, lifetime: int, refresh: str, *, echoed: bool = False
+    ) -> Tokens:
+        now = self.now()
+        over_at = min(idle_end(session, self.policy), absolute_end(session, self.policy))
+        return Tokens(
+            access_token=access,
+            refresh_token=refresh,
+            expires_in=lifetime,
+            refresh_at=now + self._spread(lifetime),
+            refresh_expires_in=max(1, over_at - now),
+            session=session,
+            echoed=echoed,
+        )
+
+    def _spread(self, lifetime: int) -> int:
+        """Somewhere between 0.5 and 0.9 of the life, so that nobody can tell when."""
+        fraction = int.from_bytes(self._random_bytes(2), "big") / 65536
+        return int(lifetime * (0.5 + 0.4 * fraction))
+
+    # ── housekeeping ────────────────────────────────────────────────────────────────────────────
+
+    async def sweep(self, *, pause: float = 0) -> int:
+        """Delete what has been over for long, in bounded batches with a pause in seconds between
+        them; say how many rows. Runs by itself once an hour.
+        """
+        after, swept = "", 0
+        while True:
+            rows, after = await self.store.sweep(
+                self._sweep_bounds(), after=after, limit=SWEEP_BATCH
+            )
+            swept += rows
+            if not after:
+                return swept
+            await asyncio.sleep(pause)
+
+    def _sweep_bounds(self) -> SweepBounds:
+        now = self.now()
+        return SweepBounds(
+            ended=now - KEPT_AFTER_END,
+            created=now - self.policy.absolute_lifetime - KEPT_AFTER_END,
+            last_used=now - self.policy.idle_timeout - KEPT_AFTER_END,
+            cutoffs=now,
+            events=now - self.policy.event_retention,
+        )
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            # Processes that were started together do not sweep together.
+            await asyncio.sleep(SWEEP_SECONDS * (0.5 + self._random_bytes(1)[0] / 256))
+            try:
+                await self.sweep(pause=SWEEP_PAUSE_SECONDS)
+            except Exception:
+                log.warning("cannot sweep", exc_info=True)
+
+    async def _get_all(self, sids: Sequence[str]) -> Sequence[Session | None]:
+        rows = await self.store.get(sids)
+        return [rows.get(sid) for sid in sids]
+
+
+def _over(reason: EndReason | None) -> SessionExpired | SessionRevoked:
+    if reason in _OF_TIME:
+        return SessionExpired(reason or "")
+    return SessionRevoked(reason or "")
+
+
+def _generations(session: Session) -> tuple[int, int, int, int, int | None]:
+    return (
+        session.generation,
+        session.parent,
+        session.first_child,
+        session.previous_parent,
+        session.turned_at,
+    )
+
+
+def _checked_user_id(user_id: str) -> str:
+    try:
+        user_id.encode()
+    except UnicodeEncodeError:
+        raise ClaimsRefused("user_id is not valid text") from None
+    if not 0 < len(user_id) <= 255 or "\0" in user_id:
+        raise ClaimsRefused("user_id must have 1 to 255 characters and no NUL")
+    return user_id

@@ -1,0 +1,33 @@
+"""Where sessions live. ``open_store`` opens one by its URL."""
+
+from __future__ import annotations
+
+from keyturn.core.errors import ConfigurationError
+
+from .base import Store
+
+__all__ = ["Store", "open_store"]
+
+
+async def open_store(url: str, *, create: bool = False) -> Store:
+    """Open the store that ``url`` names: ``memory:`` or ``sqlite:///relative`` or
+    ``sqlite:////absolute/path``.
+
+    ``create`` makes an absent one; without it an absent one is an error, so that a mistyped path
+    never passes for an empty database.
+
+    Raises:
+        ConfigurationError: the URL is of no known kind, or what it names is absent, foreign,
+            damaged, or of a newer release.
+        StoreUnavailable: it does not answer.
+    """
+    kind, _, rest = url.partition(":")
+    if kind == "memory":
+        from .memory import MemoryStore
+
+        return MemoryStore()
+    if kind == "sqlite" and rest.startswith("///"):
+        from .sqlite import SQLiteStore
+
+        return await SQLiteStore.open(rest.removeprefix("///"), create=create)
+    raise ConfigurationError("database_url", "must begin with sqlite:/// or be memory:")

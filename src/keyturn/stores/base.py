@@ -1,0 +1,186 @@
+"""The contract of a store. Whatever keeps it, as ``keyturn.stores.conformance`` checks, will do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from keyturn.core.keyring import SealedKey
+from keyturn.core.model import Claims, Cutoff, EndReason, Event, Session
+
+__all__ = ["Ending", "Store", "Swap", "SweepBounds"]
+
+
+class Swap(msgspec.Struct, frozen=True):
+    """One turn: ``new`` takes the place of ``old`` if nobody was faster."""
+
+    old: Session
+    new: Session
+    event: Event | None = None
+    """To be recorded if the turn is won."""
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How sessions end: why, when, and until when their cutoffs must be kept."""
+
+    reason: EndReason
+    at: int
+    cutoffs_until: int
+
+
+class SweepBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What is old enough to be deleted: everything before these times."""
+
+    ended: int
+    """Sessions that ended."""
+    created: int
+    """Sessions that reached their absolute lifetime."""
+    last_used: int
+    """Sessions that reached their idle timeout."""
+    cutoffs: int
+    """Cutoffs that expired."""
+    events: int
+
+
+class Store(Protocol):
+    """Where sessions live. A store holds no rules and reads no clock: every time is an argument.
+
+    Every method is one transaction: all of it is durable when the method returns, or none of it
+    happened. What is unknown is not an error: it is not found, or not ended. An exception means
+    that the system failed, and nothing else: ``StoreUnavailable`` where trying again may help.
+    After an exception the caller knows nothing: what it asked for may have been done.
+
+    Methods may be called at once from many tasks, and many processes may hold the same database.
+    Cancelling a call does not undo it. Reads see every write that was acknowledged before they
+    began, by whichever process; so no replica is ever read.
+
+    Ids of sessions (``sid``) have the form that ``core.refresh_token.is_sid`` checks; ids of users
+    are any text of at most 255 characters without NUL or surrogates. Callers see to it.
+    """
+
+    async def add(
+        self, session: Session, *, limit: int, replaces: str | None, epoch: int, cutoffs_until: int
+    ) -> list[Cutoff] | None:
+        """Begin ``session``, and record the sign-in as an event.
+
+        Refused, with None and nothing done, if the epoch of the user is not ``epoch``: then the
+        user was changed since credentials and claims were read. Else ends session ``replaces``,
+        if it lives (``replaced``; it may be another user's), then those of the user's living
+        sessions that are beyond ``limit``, this one counted but never chosen, least recently used
+        first (``evicted``). However many sign in at once, no more than ``limit`` are left.
+
+        Returns the cutoffs of the sessions it ended.
+        """
+        ...
+
+    async def user_epoch(self, user_id: str) -> int:
+        """How often the user was changed in a way that a sign-in under way must notice. Never
+        falls, and outlives the user's sessions; 0 for a user never changed or unknown.
+        """
+        ...
+
+    async def get(self, sids: Sequence[str]) -> dict[str, Session]:
+        """The rows of these sessions, ended ones too, as far as there are any."""
+        ...
+
+    async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
+        """For each: whether it won. It wins if the row lives and has ``old.generation`` still; then
+        the five fields of the protocol are written as ``new`` has them, no others, and its event
+        is recorded. No two are of one session. One that loses does not disturb the others.
+        """
+        ...
+
+    async def list_sessions(self, user_id: str) -> list[Session]:
+        """The user's sessions that have not been ended, newest first; by the clock some may be
+        over, which the caller judges.
+        """
+        ...
+
+    async def end(self, sids: Sequence[str], ending: Ending) -> list[Cutoff]:
+        """End those of the sessions that live: mark the row, erase its secret, record a cutoff of
+        all versions and an event. An ended session keeps its time and reason.
+
+        Returns the cutoffs, one for each session ended by this call; none for an unknown one.
+        """
+        ...
+
+    async def end_user(self, user_id: str, keep: str | None, ending: Ending) -> list[Cutoff]:
+        """End all the user's sessions but ``keep``, as ``end`` does, and raise the user's epoch,
+        also where there was no session: a sign-in under way is then refused by ``add``.
+        """
+        ...
+
+    async def set_claims(
+        self, user_id: str, claims: Claims, *, at: int, least_version: int, cutoffs_until: int
+    ) -> list[Cutoff]:
+        """Give all the user's living sessions these claims, raise each version to
+        max(version + 1, ``least_version``) with a cutoff right below it, record one event for the
+        user, and raise the user's epoch. Returns the cutoffs.
+        """
+        ...
+
+    async def raise_version(self, sid: str, above: int) -> int | None:
+        """Raise the version of a living session to ``above`` + 1 if it is not above already.
+        Returns the version then; None where no such session lives. Records nothing.
+        """
+        ...
+
+    async def void_all(self, issued_until: int, cutoffs_until: int) -> Cutoff:
+        """Record the emergency cutoff and return it."""
+        ...
+
+    async def cutoffs(self, cursor: int | None, now: int) -> tuple[int, list[Cutoff]]:
+        """The cutoffs recorded since ``cursor`` that have not expired at ``now``, and the cursor to
+        go on from. With None all of them. Misses none, in whatever order they were committed; may
+        repeat some.
+        """
+        ...
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Wait until a cutoff may have been recorded, for ``seconds`` at most."""
+        ...
+
+    async def events(
+        self, *, sid: str | None = None, user_id: str | None = None, limit: int
+    ) -> list[Event]:
+        """The newest events of a session, or of a user and all their sessions, newest first."""
+        ...
+
+    async def signing_keys(self) -> list[SealedKey]:
+        """All of them, in the order they were added."""
+        ...
+
+    async def add_signing_key(self, key: SealedKey, *, after: str | None) -> bool:
+        """Add a key if the last one added is ``after`` still (None: if there is none); so that of many
+        processes that want a new key at once, one makes it. Returns whether it was added.
+        """
+        ...
+
+    async def replace_signing_key(self, key: SealedKey) -> None:
+        """Write the ``sealed`` part of a known key anew, as it was sealed under another secret."""
+        ...
+
+    async def drop_signing_keys(self, kids: Sequence[str]) -> None:
+        """Delete these keys."""
+        ...
+
+    async def sweep(self, bounds: SweepBounds, *, after: str, limit: int) -> tuple[int, str]:
+        """Delete what is before ``bounds``, looking at the ``limit`` sessions past ``after`` in the
+        order of their ids, and at ``limit`` cutoffs and events. Returns how many rows were deleted
+        and where to go on; an empty text where the end was reached.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Return if the store could answer and be written to just now.
+
+        Raises:
+            StoreUnavailable: it could not.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of everything held."""
+        ...

@@ -1,0 +1,782 @@
+"""The engine: what it promises beyond the rules of the core."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from keyturn.stores.memory import MemoryStore
+
+from keyturn.core.errors import (
+    AccessTokenRevoked,
+    ClaimsRefused,
+    ConfigurationError,
+    CutoffsStale,
+    RefreshSuperseded,
+    RefreshTokenInvalid,
+    RefreshTokenReused,
+    SessionExpired,
+    SessionRevoked,
+    SessionUnknown,
+    SignInRaced,
+    StoreUnavailable,
+)
+from keyturn.core.keyring import PUBLISHED_AHEAD
+from keyturn.core.model import Claims, Device, EndReason, EventKind, Policy, Tokens
+from keyturn.core.refresh_token import parse
+from keyturn.sessions import Sessions
+from keyturn.stores.base import Store
+from tests.support import OTHER_SECRET, SECRET, Clock, Meddling, engine, loaded
+
+STRICT = Policy(retry_window=0, recover=False)
+PAST_WINDOW = 31
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def meddling() -> Meddling:
+    return Meddling(MemoryStore())
+
+
+@pytest.fixture
+def store(meddling: Meddling) -> Store:
+    return cast("Store", meddling)
+
+
+@pytest.fixture
+async def sessions(store: Store, clock: Clock) -> AsyncIterator[Sessions]:
+    async with loaded(store, clock) as sessions:
+        yield sessions
+
+
+def generation(tokens: Tokens, sessions: Sessions) -> int:
+    return parse(sessions.secrets, tokens.refresh_token).generation
+
+
+# ── sign in ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_was_signed_in_is_what_the_access_token_says(sessions: Sessions) -> None:
+    """Every claim given at sign-in comes back from the access token."""
+    claims = Claims(
+        username="ada",
+        email="ada@example.com",
+        fullname="Ada L",
+        permissions=("read", "write"),
+        extra={"tenant": {"id": 7}},
+    )
+
+    tokens = await sessions.create("user-1", claims)
+
+    said = sessions.verify(tokens.access_token)
+    assert (said.user_id, said.claims, said.sid) == ("user-1", claims, tokens.session.sid)
+
+
+async def test_a_new_sid_and_secret_for_every_sign_in(sessions: Sessions) -> None:
+    """G1: no identifier is ever used for two sign-ins."""
+    first = await sessions.create("ada")
+    second = await sessions.create("ada", replaces=first.refresh_token)
+
+    assert first.session.sid != second.session.sid
+    assert first.session.secret != second.session.secret
+
+
+async def test_signing_in_again_ends_the_session_that_it_replaces(sessions: Sessions) -> None:
+    """G1: the session that the same client held before is over, with the reason told."""
+    older = await sessions.create("ada")
+
+    await sessions.create("ada", replaces=older.refresh_token)
+
+    with pytest.raises(SessionRevoked) as refusal:
+        await sessions.refresh(older.refresh_token)
+    assert refusal.value.reason == "replaced"
+
+
+async def test_nonsense_in_place_of_an_older_token_does_not_matter(sessions: Sessions) -> None:
+    """C10: what is not ours replaces nothing and is no reason to refuse a sign-in."""
+    tokens = await sessions.create("ada", replaces="ktr_" + "A" * 71)
+
+    assert sessions.verify(tokens.access_token).user_id == "ada"
+
+
+async def test_a_sign_in_that_races_a_change_of_the_user_is_refused(sessions: Sessions) -> None:
+    """C7: what was read before the user's sessions were ended begins none."""
+    epoch = await sessions.user_epoch("ada")
+    await sessions.revoke_all("ada")
+
+    with pytest.raises(SignInRaced):
+        await sessions.create("ada", epoch=epoch)
+    assert await sessions.list("ada") == []
+
+
+async def test_claims_too_large_for_a_cookie_are_refused_before_a_row_is_written(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """A4: nothing is begun whose access token a browser would drop."""
+    with pytest.raises(ClaimsRefused):
+        await sessions.create("ada", Claims(extra={"x": "y" * 2100}))
+    assert "add" not in meddling.calls
+
+
+@pytest.mark.parametrize("user_id", ["", "x" * 256, "a\0b", "\ud800"])
+async def test_a_user_id_that_no_store_could_hold_is_refused(
+    sessions: Sessions, user_id: str
+) -> None:
+    """Bad input gets a clear error."""
+    with pytest.raises(ClaimsRefused, match="user_id"):
+        await sessions.create(user_id)
+
+
+async def test_the_least_recently_used_session_makes_room(store: Store, clock: Clock) -> None:
+    """G3: at the limit, a further sign-in ends the session that was used the longest ago."""
+    async with loaded(store, clock, policy=Policy(max_sessions=2)) as sessions:
+        first = await sessions.create("ada")
+        clock.sleep(100)
+        second = await sessions.create("ada")
+        clock.sleep(100)
+        await sessions.refresh(first.refresh_token)
+
+        await sessions.create("ada")
+
+        with pytest.raises(SessionRevoked) as refusal:
+            await sessions.refresh(second.refresh_token)
+        assert refusal.value.reason == "evicted"
+
+
+# ── exchange ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_exchanges_of_one_token_share_one_flight(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """A hundred at once cost one read and one write, and get one answer."""
+    tokens = await sessions.create("ada")
+    meddling.calls.clear()
+
+    answers = await asyncio.gather(*(sessions.refresh(tokens.refresh_token) for _ in range(100)))
+
+    assert len({answer.refresh_token for answer in answers}) == 1
+    assert meddling.calls == ["get", "swap"]
+
+
+async def test_a_caller_who_leaves_does_not_stop_the_flight(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """A cancelled request takes nothing from those who wait for the same answer."""
+    tokens = await sessions.create("ada")
+    leaving = asyncio.create_task(sessions.refresh(tokens.refresh_token))
+    staying = asyncio.create_task(sessions.refresh(tokens.refresh_token))
+    await asyncio.sleep(0)
+    leaving.cancel()
+
+    answer = await staying
+
+    assert generation(answer, sessions) == 1
+    assert leaving.cancelled()
+
+
+async def test_a_refused_flight_that_nobody_waits_for_is_not_an_unhandled_error(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """Nothing is written to the log of the loop when all callers have gone."""
+    tokens = await sessions.create("ada")
+    clock.sleep(PAST_WINDOW * 86_400)
+    gone = asyncio.create_task(sessions.refresh(tokens.refresh_token))
+    await asyncio.sleep(0)
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    await sessions.close()
+
+    assert complaints == []
+
+
+async def test_who_loses_a_race_reads_and_judges_again(
+    store: Store, meddling: Meddling, clock: Clock
+) -> None:
+    """C4: of two processes with one token, one turns and the other gets the same child."""
+    async with loaded(store, clock) as one, loaded(store, clock) as other:
+        tokens = await one.create("ada")
+        winner: list[Tokens] = []
+
+        async def faster() -> None:
+            winner.append(await other.refresh(tokens.refresh_token))
+
+        meddling.before("swap", faster)
+
+        loser = await one.refresh(tokens.refresh_token)
+
+        assert loser.refresh_token == winner[0].refresh_token
+        assert generation(loser, one) == 1
+
+
+async def test_a_race_that_is_lost_for_ever_is_our_fault(
+    sessions: Sessions, meddling: Meddling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C12: a session changed faster than it can be followed is 503, never a refusal."""
+    tokens = await sessions.create("ada")
+
+    async def lose(swaps: Any) -> list[bool]:
+        return [False] * len(swaps)
+
+    monkeypatch.setattr(sessions._swaps, "_call", lose)
+
+    with pytest.raises(StoreUnavailable):
+        await sessions.refresh(tokens.refresh_token)
+
+
+async def test_two_callers_a_minute_apart_are_seen(sessions: Sessions, clock: Clock) -> None:
+    """C3: a superseded token that comes back outside the window ends its session and no other."""
+    stolen = await sessions.create("ada")
+    bystander = await sessions.create("ada")
+    clock.sleep(PAST_WINDOW)
+    held = await sessions.refresh(stolen.refresh_token)
+    clock.sleep(PAST_WINDOW)
+    await sessions.refresh(held.refresh_token)
+    clock.sleep(PAST_WINDOW)
+
+    with pytest.raises(RefreshTokenReused):
+        await sessions.refresh(stolen.refresh_token)
+    with pytest.raises(SessionRevoked) as refusal:
+        await sessions.refresh(held.refresh_token)
+    assert refusal.value.reason == "reuse_detected"
+    assert await sessions.refresh(bystander.refresh_token)
+
+
+async def test_a_lost_answer_costs_nothing_whenever_the_client_comes_back(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """The parent is good until a child of it was used, and the recovery is told as an event."""
+    tokens = await sessions.create("ada")
+    await sessions.refresh(tokens.refresh_token)
+    clock.sleep(86_400)
+
+    again = await sessions.refresh(tokens.refresh_token)
+
+    assert generation(again, sessions) == 2
+    events = await sessions.store.events(sid=tokens.session.sid, limit=1)
+    assert events[0].kind is EventKind.RECOVERED
+
+
+async def test_a_late_token_is_told_to_try_again_and_loses_nothing(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """C11: a request overtaken by the turn that superseded it is no thief."""
+    first = await sessions.create("ada")
+    clock.sleep(PAST_WINDOW)
+    second = await sessions.refresh(first.refresh_token)
+    clock.sleep(PAST_WINDOW)
+    third = await sessions.refresh(second.refresh_token)
+
+    with pytest.raises(RefreshSuperseded):
+        await sessions.refresh(first.refresh_token)
+    assert await sessions.refresh(third.refresh_token)
+
+
+async def test_a_store_that_fell_back_takes_up_where_its_clients_are(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """A token newer than its row is echoed, and the row follows it."""
+    store = cast("Any", sessions.store)._store
+    tokens = await sessions.create("ada")
+    rows_before = await store.get([tokens.session.sid])
+    newer = await sessions.refresh(tokens.refresh_token)
+    store._sessions.update(rows_before)
+
+    resumed = await sessions.refresh(newer.refresh_token)
+
+    assert resumed.refresh_token == newer.refresh_token
+    assert (await store.get([tokens.session.sid]))[tokens.session.sid].generation == 1
+
+
+async def test_strict_single_use_survives_an_answer_lost_on_the_way_from_the_store(
+    store: Store, meddling: Meddling, clock: Clock
+) -> None:
+    """Where a second try would be reuse, the row itself is asked whether the first one won."""
+
+    async def lose_the_answer() -> None:
+        raise StoreUnavailable
+
+    async with loaded(store, clock, policy=STRICT) as sessions:
+        tokens = await sessions.create("ada")
+        meddling.after("swap", lose_the_answer)
+
+        answer = await sessions.refresh(tokens.refresh_token)
+
+        assert generation(answer, sessions) == 1
+
+
+async def test_strict_single_use_does_not_claim_a_turn_that_never_reached_the_store(
+    store: Store, meddling: Meddling, clock: Clock
+) -> None:
+    """C12: a write that was not done is our fault, and the token stays good."""
+
+    async def fail() -> None:
+        raise StoreUnavailable
+
+    async with loaded(store, clock, policy=STRICT) as sessions:
+        tokens = await sessions.create("ada")
+        meddling.before("swap", fail)
+
+        with pytest.raises(StoreUnavailable):
+            await sessions.refresh(tokens.refresh_token)
+        assert generation(await sessions.refresh(tokens.refresh_token), sessions) == 1
+
+
+async def test_a_token_made_with_the_server_secret_alone_is_refused_and_changes_nothing(
+    sessions: Sessions,
+) -> None:
+    """C2, C10: without the session's secret a good tag proves nothing, and ends nothing."""
+    from keyturn.core.refresh_token import mint
+
+    tokens = await sessions.create("ada")
+    forged = mint(sessions.secrets, tokens.session.sid, b"x" * 32, 0)
+
+    with pytest.raises(RefreshTokenInvalid):
+        await sessions.refresh(forged)
+    assert await sessions.refresh(tokens.refresh_token)
+
+
+async def test_a_forged_token_costs_no_look_up(sessions: Sessions, meddling: Meddling) -> None:
+    """A token without a good tag is refused before any I/O."""
+    meddling.calls.clear()
+
+    with pytest.raises(RefreshTokenInvalid):
+        await sessions.refresh("ktr_" + "A" * 71)
+    assert meddling.calls == []
+
+
+async def test_an_access_token_is_no_refresh_token_and_ends_nothing(sessions: Sessions) -> None:
+    """D14: presented for exchange it is refused, and the session lives on."""
+    tokens = await sessions.create("ada")
+
+    with pytest.raises(RefreshTokenInvalid):
+        await sessions.refresh(tokens.access_token)
+    assert await sessions.refresh(tokens.refresh_token)
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(30 * 86_400, "idle"), (180 * 86_400, "absolute")])
+async def test_a_session_past_its_time_says_why(
+    sessions: Sessions, clock: Clock, seconds: int, reason: str
+) -> None:
+    """C5, G2: the timeouts are kept on the server, and the end is written down."""
+    tokens = await sessions.create("ada")
+    clock.sleep(seconds)
+
+    with pytest.raises(SessionExpired) as refusal:
+        await sessions.refresh(tokens.refresh_token)
+    rows = await sessions.store.get([tokens.session.sid])
+    assert refusal.value.reason == reason
+    assert rows[tokens.session.sid].end_reason == reason
+
+
+async def test_no_access_token_outlives_the_absolute_end(store: Store, clock: Clock) -> None:
+    """D12: the last access token of a session ends with it."""
+    policy = Policy(idle_timeout=2000, absolute_lifetime=2000)
+    async with loaded(store, clock, policy=policy) as sessions:
+        tokens = await sessions.create("ada")
+        clock.sleep(1900)
+
+        last = await sessions.refresh(tokens.refresh_token)
+
+        assert last.expires_in == 100
+        assert sessions.verify(last.access_token).expires_at == tokens.session.created_at + 2000
+
+
+async def test_the_time_to_refresh_is_spread(sessions: Sessions, clock: Clock) -> None:
+    """Nobody can tell when a client will come: between 0.5 and 0.9 of the token's life."""
+    times = {(await sessions.create("ada")).refresh_at - sessions.now() for _ in range(100)}
+
+    assert len(times) > 20
+    assert min(times) >= 300
+    assert max(times) <= 540
+
+
+# ── revocation ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_revoked_session_is_refused_at_once_and_checking_asks_nobody(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """D12: in the process that ends it, an access token dies with the acknowledgement."""
+    tokens = await sessions.create("ada")
+    await sessions.revoke(tokens.session.sid)
+    meddling.calls.clear()
+
+    with pytest.raises(AccessTokenRevoked):
+        sessions.verify(tokens.access_token)
+    assert meddling.calls == []
+
+
+@pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
+async def test_logging_out_with_either_token_ends_the_session(
+    sessions: Sessions, kind: str
+) -> None:
+    """C7: both kinds name their session."""
+    tokens = await sessions.create("ada")
+
+    await sessions.logout(getattr(tokens, kind))
+
+    with pytest.raises(SessionRevoked) as refusal:
+        await sessions.refresh(tokens.refresh_token)
+    assert refusal.value.reason == "logged_out"
+
+
+async def test_logging_out_twice_or_with_nonsense_is_fine(sessions: Sessions) -> None:
+    """Logging out is idempotent, and what names nothing is passed over."""
+    tokens = await sessions.create("ada")
+
+    await sessions.logout(tokens.refresh_token, "nonsense", "ktr_nonsense", "")
+    await sessions.logout(tokens.refresh_token, tokens.access_token)
+
+    events = await sessions.store.events(sid=tokens.session.sid, limit=10)
+    assert [event.kind for event in events] == [EventKind.ENDED, EventKind.SIGNED_IN]
+
+
+async def test_an_expired_access_token_still_logs_out_while_cutoffs_are_kept(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """Who logs out a little late is logged out; a token found years later ends nothing."""
+    late, found = await sessions.create("ada"), await sessions.create("ada")
+    clock.sleep(sessions.policy.access_ttl + 1)
+    await sessions.logout(late.access_token)
+    clock.sleep(sessions.policy.cutoff_ttl)
+
+    await sessions.logout(found.access_token)
+
+    assert [session.sid for session in await sessions.list("ada")] == [found.session.sid]
+
+
+@pytest.mark.parametrize("sid", ["", "x", "../../etc", "\0", "\ud800", "A" * 22, "é" * 22])
+async def test_an_unknown_session_is_unknown(sessions: Sessions, sid: str) -> None:
+    """G9: whatever comes in a path names no session unless there is one."""
+    with pytest.raises(SessionUnknown):
+        await sessions.revoke(sid)
+
+
+async def test_nobody_ends_a_session_of_another_user(sessions: Sessions) -> None:
+    """G9: it is as unknown as one that does not exist."""
+    tokens = await sessions.create("ada")
+
+    with pytest.raises(SessionUnknown):
+        await sessions.revoke(tokens.session.sid, user_id="bob")
+    assert sessions.verify(tokens.access_token)
+
+
+async def test_all_others_can_be_ended(sessions: Sessions) -> None:
+    """G4: the session that asks stays, all others of the user end, nobody else's does."""
+    mine, lost, stranger = [await sessions.create(user) for user in ("ada", "ada", "bob")]
+
+    ended = await sessions.revoke_all("ada", keep=mine.session.sid)
+
+    assert ended == 1
+    assert sessions.verify(mine.access_token)
+    assert sessions.verify(stranger.access_token)
+    with pytest.raises(AccessTokenRevoked):
+        sessions.verify(lost.access_token)
+
+
+async def test_the_emergency_cutoff_voids_all_and_logs_nobody_out(sessions: Sessions) -> None:
+    """Tokens issued in the very second are void, and the next exchange gives a good one."""
+    tokens = await sessions.create("ada")
+
+    await sessions.void_all()
+
+    with pytest.raises(AccessTokenRevoked):
+        sessions.verify(tokens.access_token)
+    assert sessions.verify((await sessions.refresh(tokens.refresh_token)).access_token)
+
+
+async def test_another_process_learns_what_was_revoked(store: Store, clock: Clock) -> None:
+    """A process that follows the store refuses what another one ended."""
+    async with loaded(store, clock) as one, loaded(store, clock) as other:
+        tokens = await one.create("ada")
+        assert other.verify(tokens.access_token)
+        await one.revoke(tokens.session.sid)
+
+        await other.catch_up()
+
+        with pytest.raises(AccessTokenRevoked):
+            other.verify(tokens.access_token)
+
+
+async def test_following_goes_on_after_the_store_failed(
+    sessions: Sessions, store: Store, meddling: Meddling, clock: Clock
+) -> None:
+    """A store that does not answer for a while costs no more than that while."""
+
+    async def fail() -> None:
+        raise StoreUnavailable
+
+    caught_up = asyncio.Event()
+
+    async def tell() -> None:
+        caught_up.set()
+
+    tokens = await sessions.create("ada")
+    follower = engine(store, clock)
+    async with follower:
+        meddling.before("cutoffs", fail)
+        await sessions.revoke(tokens.session.sid)
+        meddling.after("cutoffs", tell)
+
+        await asyncio.wait_for(caught_up.wait(), 10)
+
+        with pytest.raises(AccessTokenRevoked):
+            follower.verify(tokens.access_token)
+
+
+async def test_who_never_read_the_cutoffs_vouches_for_nothing(
+    sessions: Sessions, store: Store, clock: Clock
+) -> None:
+    """H4: a view that was never loaded refuses."""
+    tokens = await sessions.create("ada")
+
+    with pytest.raises(CutoffsStale):
+        engine(store, clock).verify(tokens.access_token)
+
+
+@pytest.mark.parametrize("on_stale", ["allow", "refuse"])
+async def test_beyond_max_staleness_the_setting_decides(
+    store: Store, clock: Clock, on_stale: str
+) -> None:
+    """H4: an operator chooses between a check that may be outdated and none."""
+    async with loaded(store, clock, on_stale=on_stale, max_staleness=30) as sessions:
+        tokens = await sessions.create("ada")
+        clock.sleep(31)
+
+        if on_stale == "allow":
+            assert sessions.verify(tokens.access_token)
+        else:
+            with pytest.raises(CutoffsStale):
+                sessions.verify(tokens.access_token)
+        assert sessions.stale
+
+
+# ── claims ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_changed_claims_void_the_old_ones_and_come_with_the_next_exchange(
+    sessions: Sessions,
+) -> None:
+    """The user stays signed in, and nothing says any more what is no longer true."""
+    tokens = await sessions.create("ada", Claims(permissions=("admin",)))
+
+    await sessions.set_claims("ada", Claims(permissions=()))
+
+    with pytest.raises(AccessTokenRevoked):
+        sessions.verify(tokens.access_token)
+    fresh = await sessions.refresh(tokens.refresh_token)
+    assert sessions.verify(fresh.access_token).claims.permissions == ()
+
+
+async def test_a_change_of_claims_in_the_middle_of_an_exchange_is_not_lost(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """An exchange that read the old claims hands out the new ones."""
+    tokens = await sessions.create("ada", Claims(username="old"))
+    meddling.after("swap", lambda: sessions.set_claims("ada", Claims(username="new")))
+
+    answer = await sessions.refresh(tokens.refresh_token)
+
+    assert sessions.verify(answer.access_token).claims.username == "new"
+
+
+async def test_an_end_in_the_middle_of_an_exchange_is_not_lost(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """An exchange overtaken by a logout hands out nothing."""
+    tokens = await sessions.create("ada")
+    meddling.after("swap", lambda: sessions.logout(tokens.refresh_token))
+
+    with pytest.raises(SessionRevoked):
+        await sessions.refresh(tokens.refresh_token)
+
+
+async def test_a_store_that_lost_a_change_of_claims_never_hands_out_a_void_token(
+    sessions: Sessions,
+) -> None:
+    """A cutoff known here that the row does not know of raises the row's version past it."""
+    store = cast("Any", sessions.store)._store
+    tokens = await sessions.create("ada")
+    rows_before = await store.get([tokens.session.sid])
+    await sessions.set_claims("ada", Claims(username="new"))
+    store._sessions.update(rows_before)
+
+    answer = await sessions.refresh(tokens.refresh_token)
+
+    assert sessions.verify(answer.access_token).claims.username == ""
+
+
+async def test_a_store_that_lost_an_end_has_it_done_again(sessions: Sessions) -> None:
+    """A logout that was acknowledged holds, also when the store fell back behind it."""
+    store = cast("Any", sessions.store)._store
+    tokens = await sessions.create("ada")
+    rows_before = await store.get([tokens.session.sid])
+    await sessions.logout(tokens.refresh_token)
+    store._sessions.update(rows_before)
+
+    with pytest.raises(SessionRevoked) as refusal:
+        await sessions.refresh(tokens.refresh_token)
+    rows = await store.get([tokens.session.sid])
+    assert refusal.value.reason == "logged_out"
+    assert rows[tokens.session.sid].end_reason is EndReason.LOGGED_OUT
+
+
+# ── devices ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_list_shows_the_living_ones_newest_first(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """G4: ended and expired sessions are not shown, devices are."""
+    await sessions.create("ada", device=Device(user_agent="expired"))
+    clock.sleep(30 * 86_400 - 10)
+    for agent in ("older", "ended", "newer"):
+        tokens = await sessions.create("ada", device=Device(user_agent=agent))
+        clock.sleep(10)
+        if agent == "ended":
+            await sessions.logout(tokens.refresh_token)
+
+    listed = await sessions.list("ada")
+
+    assert [session.device.user_agent for session in listed] == ["newer", "older"]
+
+
+# ── keys and secrets ────────────────────────────────────────────────────────────────────────────
+
+
+async def test_many_processes_that_start_at_once_make_one_key(store: Store, clock: Clock) -> None:
+    """Who comes second uses the key that is there."""
+    engines = [engine(store, clock) for _ in range(10)]
+
+    await asyncio.gather(*(each.load() for each in engines))
+
+    assert len({each.keyring.keys[-1].kid for each in engines}) == 1
+    assert len(await store.signing_keys()) == 1
+
+
+async def test_a_new_key_is_published_before_it_signs_and_the_old_one_checks_on(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """E2: no verifier meets a key that it could not know, and no good token is refused."""
+    old = sessions.keyring.signing_key(sessions.now()).kid
+    before = await sessions.create("ada")
+
+    new = await sessions.rotate_keys()
+
+    assert sessions.keyring.signing_key(sessions.now()).kid == old
+    assert new.encode() in sessions.keyring.jwks()
+    clock.sleep(PUBLISHED_AHEAD)
+    assert sessions.keyring.signing_key(sessions.now()).kid == new
+    clock.sleep(-PUBLISHED_AHEAD)
+    assert sessions.verify(before.access_token)
+
+
+async def test_a_spent_key_is_dropped_only_after_its_last_token(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """E2: a key stays published until no token that it signed can live."""
+    await sessions.rotate_keys()
+    clock.sleep(PUBLISHED_AHEAD - 1)
+    last = await sessions.create("ada")
+    clock.sleep(sessions.policy.access_ttl - 1)
+    await sessions._reload()
+    assert sessions.verify(last.access_token)
+
+    clock.sleep(sessions.policy.cutoff_ttl)
+    await sessions._reload()
+
+    assert len(sessions.keyring.keys) == 1
+
+
+async def test_a_change_of_algorithm_makes_a_new_key(store: Store, clock: Clock) -> None:
+    """The key of the former algorithm checks until its tokens have ended."""
+    async with loaded(store, clock) as former:
+        tokens = await former.create("ada")
+    async with loaded(store, clock, signing_algorithm="EdDSA") as sessions:
+        clock.sleep(PUBLISHED_AHEAD)
+
+        fresh = await sessions.refresh(tokens.refresh_token)
+
+        assert sessions.keyring.by_header[fresh.access_token.split(".")[0]].algorithm == "EdDSA"
+
+
+async def test_a_secret_is_added_then_promoted_then_removed_and_nobody_notices(
+    store: Store, clock: Clock
+) -> None:
+    """H9: at no step is a refresh token or an access token refused."""
+    async with loaded(store, clock, secrets=[SECRET]) as sessions:
+        tokens = await sessions.create("ada")
+    for secrets in ([SECRET, OTHER_SECRET], [OTHER_SECRET, SECRET], [OTHER_SECRET]):
+        async with loaded(store, clock, secrets=secrets) as sessions:
+            assert sessions.verify(tokens.access_token)
+            clock.sleep(PAST_WINDOW)
+
+            tokens = await sessions.refresh(tokens.refresh_token)
+
+            assert sessions.verify(tokens.access_token)
+
+
+async def test_the_wrong_secret_is_told_at_start_and_changes_nothing(
+    store: Store, clock: Clock
+) -> None:
+    """H4: keys sealed by another secret are not replaced by new ones."""
+    async with loaded(store, clock):
+        keys = await store.signing_keys()
+
+    with pytest.raises(ConfigurationError, match="secret"):
+        await engine(store, clock, secrets=[OTHER_SECRET]).load()
+    assert await store.signing_keys() == keys
+
+
+# ── life ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_closing_waits_for_exchanges_in_flight(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """A server that is told to stop answers what it has begun."""
+    tokens = await sessions.create("ada")
+    flight = asyncio.create_task(sessions.refresh(tokens.refresh_token))
+    await asyncio.sleep(0)
+
+    await sessions.close()
+
+    assert meddling.calls[-1] == "close"
+    assert generation(await flight, sessions) == 1
+
+
+async def test_sweeping_deletes_what_has_been_over_for_a_week(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """No table grows for ever, in whatever number of batches it takes."""
+    for number in range(1200):
+        await sessions.create(f"user-{number}")
+    tokens = await sessions.create("ada")
+    clock.sleep(25 * 86_400)
+    await sessions.refresh(tokens.refresh_token)
+    clock.sleep(13 * 86_400)
+
+    swept = await sessions.sweep()
+
+    assert swept >= 1200
+    assert [row.sid for row in await sessions.list("ada")] == [tokens.session.sid]
+
+
+async def test_tokens_do_not_show_themselves(sessions: Sessions) -> None:
+    """H3: a pair that gets into a log or a traceback tells nothing."""
+    tokens = await sessions.create("ada")
+
+    shown = repr(tokens)
+
+    assert tokens.refresh_token not in shown
+    assert tokens.access_token not in shown
