@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from keyturn.core.model import Policy
 from keyturn.sessions import Sessions
 from keyturn.stores.base import Store
+from keyturn.stores.memory import MemoryStore
 
 SECRET = bytes(range(32))
 OTHER_SECRET = bytes(range(1, 33))
@@ -43,6 +45,16 @@ async def loaded(store: Store, clock: Clock, **options: Any) -> AsyncIterator[Se
     await sessions.load()
     yield sessions
     await sessions.close()
+
+
+def state_of(store: MemoryStore) -> dict[str, Any]:
+    """A backup of the store."""
+    return copy.deepcopy({name: value for name, value in vars(store).items() if name != "_changed"})
+
+
+def restore(store: MemoryStore, backup: dict[str, Any]) -> None:
+    """What was done since the backup is lost."""
+    vars(store).update(copy.deepcopy(backup))
 
 
 class Meddling:

@@ -11,7 +11,6 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
-from keyturn.stores.memory import MemoryStore
 
 from keyturn.core.errors import (
     AccessTokenExpired,
@@ -25,6 +24,7 @@ from keyturn.core.errors import (
 from keyturn.core.model import Claims, EndReason, Policy, Tokens
 from keyturn.core.refresh_token import parse
 from keyturn.sessions import Sessions
+from keyturn.stores.memory import MemoryStore
 from tests.support import Clock, engine
 
 POLICY = Policy(access_ttl=100, retry_window=30, idle_timeout=1000, absolute_lifetime=5000)
@@ -200,6 +200,6 @@ class SessionsAgainstModel(RuleBasedStateMachine):
 
 
 SessionsAgainstModel.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
+    max_examples=300, stateful_step_count=40, deadline=None
 )
 TestSessionsAgainstModel = SessionsAgainstModel.TestCase

@@ -26,13 +26,13 @@ __all__ = [
     "JWKS_MAX_AGE",
     "PUBLISHED_AHEAD",
     "Keyring",
+    "PrivateKey",
     "SealedKey",
     "SigningKey",
     "generate",
     "open_key",
     "seal_key",
 ]
-
 ALGORITHMS: Final = ("ES256", "EdDSA", "RS256")
 _RSA_BITS: Final = 3072
 _LEAST_RSA_BITS: Final = 2048

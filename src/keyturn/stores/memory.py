@@ -1,0 +1,245 @@
+"""The store in memory: for tests, and for one process that may forget everything when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from heapq import nsmallest
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from keyturn.core.keyring import SealedKey
+from keyturn.core.model import ALL_VERSIONS, Claims, Cutoff, EndReason, Event, EventKind, Session
+
+from .base import Ending, Swap, SweepBounds
+
+__all__ = ["MemoryStore"]
+
+Row = TypeVar("Row")
+
+
+class MemoryStore:
+    """Keeps sessions as ``keyturn.stores.base.Store`` says, durable as long as the process.
+
+    A method is a transaction because it awaits nothing.
+    """
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._living: dict[str, dict[str, None]] = {}  # sids of each user, in order of sign-in
+        self._epochs: Counter[str] = Counter()
+        self._cutoffs: list[tuple[int, Cutoff]] = []
+        self._cutoff_id = 0
+        self._events: list[Event] = []
+        self._signing_keys: dict[str, SealedKey] = {}
+        self._changed = asyncio.Event()
+
+    # ── sessions ────────────────────────────────────────────────────────────────────────────────
+
+    async def add(
+        self, session: Session, *, limit: int, replaces: str | None, epoch: int, cutoffs_until: int
+    ) -> list[Cutoff] | None:
+        if self._epochs[session.user_id] != epoch:
+            return None
+        self._sessions[session.sid] = session
+        self._living.setdefault(session.user_id, {})[session.sid] = None
+        self.record_event(
+            Event(
+                at=session.created_at,
+                kind=EventKind.SIGNED_IN,
+                user_id=session.user_id,
+                sid=session.sid,
+                device=session.device,
+            )
+        )
+        replaced = Ending(EndReason.REPLACED, session.created_at, cutoffs_until)
+        ended = self._end([] if replaces is None else [replaces], replaced)
+        evicted = Ending(EndReason.EVICTED, session.created_at, cutoffs_until)
+        return ended + self._end(self._beyond_limit(session, limit), evicted)
+
+    def _beyond_limit(self, session: Session, limit: int) -> list[str]:
+        others = [other for other in self._living_of(session.user_id) if other.sid != session.sid]
+        others.sort(key=lambda other: other.last_used_at)
+        return [other.sid for other in others[: max(0, len(others) - limit + 1)]]
+
+    async def get(self, sids: Sequence[str]) -> dict[str, Session]:
+        return {sid: self._sessions[sid] for sid in sids if sid in self._sessions}
+
+    async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
+        return [self._swap(swap) for swap in swaps]
+
+    def _swap(self, swap: Swap) -> bool:
+        held = self._sessions.get(swap.old.sid)
+        if held is None or held.ended_at is not None or held.generation != swap.old.generation:
+            return False
+        self._sessions[held.sid] = replace(
+            held,
+            generation=swap.new.generation,
+            parent=swap.new.parent,
+            first_child=swap.new.first_child,
+            previous_parent=swap.new.previous_parent,
+            turned_at=swap.new.turned_at,
+        )
+        if swap.event is not None:
+            self.record_event(swap.event)
+        return True
+
+    async def list_sessions(self, user_id: str) -> list[Session]:
+        newest_last = sorted(self._living_of(user_id), key=lambda session: session.created_at)
+        return newest_last[::-1]
+
+    async def raise_version(self, sid: str, above: int) -> int | None:
+        session = self._sessions.get(sid)
+        if session is None or session.ended_at is not None:
+            return None
+        version = max(session.version, above + 1)
+        self._sessions[sid] = replace(session, version=version)
+        return version
+
+    def _living_of(self, user_id: str) -> list[Session]:
+        return [self._sessions[sid] for sid in self._living.get(user_id, ())]
+
+    # ── ends and changes ────────────────────────────────────────────────────────────────────────
+
+    async def end(self, sids: Sequence[str], ending: Ending) -> list[Cutoff]:
+        return self._end(sids, ending)
+
+    async def end_user(self, user_id: str, keep: str | None, ending: Ending) -> list[Cutoff]:
+        self._epochs[user_id] += 1
+        living = [session.sid for session in self._living_of(user_id)]
+        return self._end([sid for sid in living if sid != keep], ending)
+
+    def _end(self, sids: Iterable[str], ending: Ending) -> list[Cutoff]:
+        living = [
+            session
+            for sid in dict.fromkeys(sids)
+            if (session := self._sessions.get(sid)) and session.ended_at is None
+        ]
+        for session in living:
+            self._sessions[session.sid] = replace(
+                session, secret=None, ended_at=ending.at, end_reason=ending.reason
+            )
+            del self._living[session.user_id][session.sid]
+            self.record_event(
+                Event(
+                    at=ending.at,
+                    kind=EventKind.ENDED,
+                    user_id=session.user_id,
+                    sid=session.sid,
+                    reason=ending.reason,
+                )
+            )
+        return self._record_cutoffs(
+            [
+                Cutoff(session.sid, ALL_VERSIONS, ending.cutoffs_until, ending.reason)
+                for session in living
+            ]
+        )
+
+    async def set_claims(
+        self, user_id: str, claims: Claims, *, at: int, least_version: int, cutoffs_until: int
+    ) -> list[Cutoff]:
+        self._epochs[user_id] += 1
+        self.record_event(Event(at=at, kind=EventKind.CLAIMS_CHANGED, user_id=user_id))
+        cutoffs = []
+        for session in self._living_of(user_id):
+            version = max(session.version + 1, least_version)
+            self._sessions[session.sid] = replace(session, claims=claims, version=version)
+            cutoffs.append(Cutoff(session.sid, version - 1, cutoffs_until))
+        return self._record_cutoffs(cutoffs)
+
+    async def user_epoch(self, user_id: str) -> int:
+        return self._epochs[user_id]
+
+    # ── cutoffs and events ──────────────────────────────────────────────────────────────────────
+
+    async def void_all(self, issued_until: int, cutoffs_until: int) -> Cutoff:
+        return self._record_cutoffs([Cutoff(None, issued_until, cutoffs_until)])[0]
+
+    async def cutoffs(self, cursor: int | None, now: int) -> tuple[int, list[Cutoff]]:
+        past = cursor or 0
+        return self._cutoff_id, [
+            cutoff for number, cutoff in self._cutoffs if number > past and cutoff.expires_at > now
+        ]
+
+    async def wait_for_change(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        self._changed.clear()
+
+    def record_event(self, event: Event) -> None:
+        """Record that something happened to a session or a user."""
+        self._events.append(event)
+
+    async def events(
+        self, *, sid: str | None = None, user_id: str | None = None, limit: int
+    ) -> list[Event]:
+        if sid is not None:
+            found = [event for event in self._events if event.sid == sid]
+        else:
+            found = [event for event in self._events if event.user_id == user_id]
+        return found[::-1][:limit]
+
+    def _record_cutoffs(self, cutoffs: list[Cutoff]) -> list[Cutoff]:
+        for cutoff in cutoffs:
+            self._cutoff_id += 1
+            self._cutoffs.append((self._cutoff_id, cutoff))
+            self._changed.set()
+        return cutoffs
+
+    # ── signing keys ────────────────────────────────────────────────────────────────────────────
+
+    async def signing_keys(self) -> list[SealedKey]:
+        return list(self._signing_keys.values())
+
+    async def add_signing_key(self, key: SealedKey, *, after: str | None) -> bool:
+        if next(reversed(self._signing_keys), None) != after:
+            return False
+        self._signing_keys[key.kid] = key
+        return True
+
+    async def replace_signing_key(self, key: SealedKey) -> None:
+        known = self._signing_keys.get(key.kid)
+        if known is not None:
+            self._signing_keys[key.kid] = replace(known, sealed=key.sealed)
+
+    async def drop_signing_keys(self, kids: Sequence[str]) -> None:
+        for kid in kids:
+            self._signing_keys.pop(kid, None)
+
+    # ── upkeep ──────────────────────────────────────────────────────────────────────────────────
+
+    async def sweep(self, bounds: SweepBounds, *, after: str, limit: int) -> tuple[int, str]:
+        page = nsmallest(limit, (sid for sid in self._sessions if sid > after))
+        old = [sid for sid in page if _is_old(self._sessions[sid], bounds)]
+        for sid in old:
+            session = self._sessions.pop(sid)
+            self._living.get(session.user_id, {}).pop(sid, None)
+        deleted = len(old)
+        deleted += _drop(self._cutoffs, limit, lambda row: row[1].expires_at < bounds.cutoffs)
+        deleted += _drop(self._events, limit, lambda event: event.at < bounds.events)
+        return deleted, page[-1] if len(page) == limit else ""
+
+    async def check(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+
+def _drop(rows: list[Row], limit: int, is_old: Callable[[Row], bool]) -> int:
+    """Delete the old ones of the first ``limit`` rows. Returns how many that were."""
+    looked_at = rows[:limit]
+    rows[:limit] = [row for row in looked_at if not is_old(row)]
+    return sum(map(is_old, looked_at))
+
+
+def _is_old(session: Session, bounds: SweepBounds) -> bool:
+    return (
+        (session.ended_at is not None and session.ended_at < bounds.ended)
+        or session.created_at < bounds.created
+        or session.last_used_at < bounds.last_used
+    )
