@@ -6,7 +6,6 @@ until the last token that it signed has ended.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA256, Hash
 
 from . import base64url
 from .errors import ConfigurationError
@@ -186,8 +185,9 @@ def _name(kid: str, algorithm: str, created_at: int, use_from: int) -> bytes:
 
 def _thumbprint(members: dict[str, str]) -> str:
     """RFC 7638, section 3: the SHA-256 of the required members in the order of their names."""
-    canonical = msgspec.json.encode(dict(sorted(members.items())))
-    return base64url.encode(hashlib.sha256(canonical).digest())
+    digest = Hash(SHA256())
+    digest.update(msgspec.json.encode(dict(sorted(members.items()))))
+    return base64url.encode(digest.finalize())
 
 
 _Kind = tuple[dict[str, str], Callable[[bytes], bytes], Callable[[bytes, bytes], bool]]

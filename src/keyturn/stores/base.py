@@ -139,7 +139,9 @@ class Store(Protocol):
         ...
 
     async def wait_for_change(self, seconds: float) -> None:
-        """Wait until a cutoff may have been recorded, for ``seconds`` at most."""
+        """Wait until a cutoff may have been recorded since the last wait ended, for ``seconds`` at
+        most. For one task, which follows the cutoffs on behalf of all.
+        """
         ...
 
     async def events(
@@ -153,8 +155,8 @@ class Store(Protocol):
         ...
 
     async def add_signing_key(self, key: SealedKey, *, after: str | None) -> bool:
-        """Add a key if the last one added is ``after`` still (None: if there is none); so that of many
-        processes that want a new key at once, one makes it. Returns whether it was added.
+        """Add a key if the last one added is ``after`` still (None: if there is none); so that of
+        many processes that want a new key at once, one makes it. Returns whether it was added.
         """
         ...
 
@@ -168,8 +170,8 @@ class Store(Protocol):
 
     async def sweep(self, bounds: SweepBounds, *, after: str, limit: int) -> tuple[int, str]:
         """Delete what is before ``bounds``, looking at the ``limit`` sessions past ``after`` in the
-        order of their ids, and at ``limit`` cutoffs and events. Returns how many rows were deleted
-        and where to go on; an empty text where the end was reached.
+        order of their ids, and at the ``limit`` oldest cutoffs and events. Returns how many rows
+        were deleted and where to go on; an empty text where the end was reached.
         """
         ...
 

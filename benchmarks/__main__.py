@@ -1,0 +1,33 @@
+"""``scripts/bench [sessions|imports|worker|all]``: what Keyturn costs on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import sys
+
+from keyturn import __version__
+
+from . import imports, sessions, worker
+
+_BENCHMARKS = {
+    "sessions": lambda: asyncio.run(sessions.run()),
+    "imports": imports.run,
+    "worker": worker.run,
+}
+
+
+def main(names: list[str]) -> int:
+    if not names or names == ["all"]:
+        names = list(_BENCHMARKS)
+    if unknown := [name for name in names if name not in _BENCHMARKS]:
+        print(f"There is no benchmark {unknown[0]!r}: choose from {', '.join(_BENCHMARKS)}, all")
+        return 2
+    print(f"keyturn {__version__}, Python {platform.python_version()}, {platform.machine()}")
+    for name in names:
+        _BENCHMARKS[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

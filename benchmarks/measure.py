@@ -1,0 +1,41 @@
+"""What every benchmark shares: rounds, medians with spread, and a loop that shows when the machine
+itself was slow.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+__all__ = ["calibration_us", "heading", "median_of", "per_call_us", "shown"]
+
+
+def per_call_us(work: Callable[[], object], calls: int) -> float:
+    """CPU microseconds of one call, as the mean over ``calls``."""
+    began = time.process_time_ns()
+    for _ in range(calls):
+        work()
+    return (time.process_time_ns() - began) / calls / 1000
+
+
+def calibration_us() -> float:
+    """CPU microseconds of a fixed loop: compare runs only where this is alike."""
+    return per_call_us(lambda: sum(range(1000)), 2000)
+
+
+def median_of(figures: Sequence[float]) -> float:
+    return statistics.median(figures)
+
+
+def shown(figures: Sequence[float], digits: int = 1) -> str:
+    """The median, and the least and the largest behind it."""
+    middle, least, largest = (
+        f"{figure:,.{digits}f}" for figure in (median_of(figures), min(figures), max(figures))
+    )
+    return f"{middle}  ({least} to {largest})"
+
+
+def heading(title: str) -> None:
+    print(f"\n{title}\n{'─' * len(title)}")
+    print(f"calibration loop: {calibration_us():.1f} µs")
