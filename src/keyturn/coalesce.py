@@ -15,13 +15,22 @@ __all__ = ["Coalescer"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Batch = dict[Hashable, tuple[Item, asyncio.Future[Result]]]
+"""Items with their waiters, by key."""
 
 
 class Coalescer(Generic[Item, Result]):
     """Hands gathered items to ``call``, which returns a result for each, in their order.
 
-    No two items of one ``key`` share a call: the later one waits for the next. A call that raises
-    fails all that it carried. A waiter that is cancelled never cancels the call.
+    No two items of one ``key`` are under way at once: the later one waits until the other is
+    answered. A call that raises fails all that it carried. A waiter that is cancelled never cancels
+    the call.
+
+    Args:
+        call: carries a batch.
+        key: what makes two items get into each other's way.
+        at_most: items in a batch.
+        lanes: calls at once.
     """
 
     def __init__(
@@ -37,7 +46,8 @@ class Coalescer(Generic[Item, Result]):
         self._at_most = at_most
         self._free_lanes = lanes
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._under_way: set[Hashable] = set()
+        self._lanes: set[asyncio.Task[None]] = set()
         self.calls = 0
         self.items = 0
 
@@ -46,53 +56,54 @@ class Coalescer(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
-        # The first arrival lets the others of this turn of the loop come along.
-        if self._free_lanes and len(self._waiting) == 1:
-            loop.call_soon(self._start_call)
+        if self._free_lanes:
+            loop.call_soon(self._start_lane)  # soon: the others of this turn of the loop come along
         return future
 
     async def drain(self) -> None:
         """Wait until nothing is waiting or under way."""
-        while self._waiting or self._calls:
-            await asyncio.gather(*self._calls) if self._calls else await asyncio.sleep(0)
+        while self._waiting or self._lanes:
+            await (asyncio.wait(self._lanes) if self._lanes else asyncio.sleep(0))
 
-    def _start_call(self) -> None:
-        if self._free_lanes and self._waiting:
+    def _start_lane(self) -> None:
+        if self._free_lanes and (batch := self._next_batch()):
             self._free_lanes -= 1
-            task = asyncio.get_running_loop().create_task(self._run_calls())
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
+            lane = asyncio.get_running_loop().create_task(self._run_lane(batch))
+            self._lanes.add(lane)
+            lane.add_done_callback(self._lanes.discard)
 
-    async def _run_calls(self) -> None:
-        try:
-            while batch := self._next_batch():
-                await self._run_call(batch)
-        finally:
-            self._free_lanes += 1
+    async def _run_lane(self, batch: Batch[Item, Result]) -> None:
+        while batch:
+            self._start_lane()  # what did not fit goes by another lane, if one is free
+            await self._run_call(batch)
+            self._under_way.difference_update(batch)
+            batch = self._next_batch()
+        self._free_lanes += 1
 
-    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch: dict[Hashable, tuple[Item, asyncio.Future[Result]]] = {}
+    def _next_batch(self) -> Batch[Item, Result]:
+        batch: Batch[Item, Result] = {}
         put_off = []
         while self._waiting and len(batch) < self._at_most:
             waiter = self._waiting.popleft()
             key = self._key(waiter[0])
-            if key in batch:
+            if key in self._under_way:
                 put_off.append(waiter)
             else:
                 batch[key] = waiter
+                self._under_way.add(key)
         self._waiting.extendleft(reversed(put_off))
-        return list(batch.values())
+        return batch
 
-    async def _run_call(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _run_call(self, batch: Batch[Item, Result]) -> None:
         self.calls += 1
         self.items += len(batch)
+        waiters = batch.values()
         try:
-            results = await self._call([item for item, _ in batch])
-        except Exception as error:  # noqa: BLE001  whatever it was, each waiter is told
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-        else:
-            for (_, future), result in zip(batch, results, strict=True):
+            results = await self._call([item for item, _ in waiters])
+            for (_, future), result in zip(waiters, results, strict=True):
                 if not future.done():
                     future.set_result(result)
+        except Exception as error:  # noqa: BLE001  whatever it was, each waiter is told
+            for _, future in waiters:
+                if not future.done():
+                    future.set_exception(error)

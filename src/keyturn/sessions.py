@@ -55,14 +55,14 @@ __all__ = ["Sessions"]
 
 log = logging.getLogger("keyturn")
 
-ATTEMPTS: Final = 8
+_ATTEMPTS: Final = 8
 """How often a lost race is run again before it is called a failure of ours."""
-POLL_SECONDS: Final = 0.5
-RELOAD_SECONDS: Final = 60
-SWEEP_SECONDS: Final = 3600
-SWEEP_BATCH: Final = 500
-SWEEP_PAUSE_SECONDS: Final = 0.2
-KEPT_AFTER_END: Final = 7 * DAY
+_POLL_SECONDS: Final = 0.5
+_RELOAD_SECONDS: Final = 60
+_SWEEP_SECONDS: Final = 3600
+_SWEEP_BATCH: Final = 500
+_SWEEP_PAUSE_SECONDS: Final = 0.2
+_KEPT_AFTER_END: Final = 7 * DAY
 
 _TOLD: Final = {Verdict.RECOVER: EventKind.RECOVERED, Verdict.RESUME: EventKind.RESUMED}
 _OF_TIME: Final = (None, EndReason.IDLE, EndReason.ABSOLUTE)
@@ -210,7 +210,7 @@ class Sessions:
             StoreUnavailable: nothing is known to have been done.
         """
         session = self._new_session(user_id, claims, device, remember=remember)
-        access, lifetime = self._mint_access(session)
+        self._check_size(session)
         if epoch is None:
             epoch = await self.user_epoch(user_id)
         older = None if replaces is None else await self._sid_of_refresh(replaces)
@@ -224,6 +224,7 @@ class Sessions:
         if ended is None:
             raise SignInRaced
         self.apply(ended)
+        access, lifetime = self._mint_access(session)
         return self._tokens(session, access, lifetime, self._mint_refresh(session, 0))
 
     def _new_session(
@@ -309,7 +310,7 @@ class Sessions:
             flight.exception()  # seen, even where every caller has gone
 
     async def _exchange(self, token: str, presented: RefreshToken) -> Tokens:
-        for _ in range(ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             session = await self._genuine_row(presented)
             decision = decide(session, presented.generation, self.now(), self.policy)
             judged = decision.session
@@ -377,7 +378,7 @@ class Sessions:
         made before the store fell back to an earlier state. Claims are only ever taken from the
         row that has their version.
         """
-        for _ in range(ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             cutoff = self._cutoffs.of(session.sid)
             if cutoff is None or session.version > cutoff.version:
                 return session
@@ -491,8 +492,7 @@ class Sessions:
         Raises:
             ClaimsRefused: an access token cannot carry the claims.
         """
-        access_token.check_claims(claims)
-        self._mint_access(self._new_session(user_id, claims, None, remember=False))
+        self._check_size(self._new_session(user_id, claims, None, remember=False))
         now = self.now()
         changed = await self.store.set_claims(
             user_id,
@@ -518,18 +518,18 @@ class Sessions:
         self._cutoffs.caught_up(asked_at)
 
     async def _follow_for_ever(self) -> None:
-        reload_at = self._steady_clock() + RELOAD_SECONDS
+        reload_at = self._steady_clock() + _RELOAD_SECONDS
         while True:
             try:
-                await self.store.wait_for_change(POLL_SECONDS)
+                await self.store.wait_for_change(_POLL_SECONDS)
                 if self._steady_clock() < reload_at:
                     await self.catch_up()
                 else:
                     await self._reload()
-                    reload_at = self._steady_clock() + RELOAD_SECONDS
+                    reload_at = self._steady_clock() + _RELOAD_SECONDS
             except Exception:
                 log.warning("cannot follow revocations", exc_info=True)
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
 
     async def _reload(self) -> None:
         """Once in a while, whatever an incremental view may have missed is read whole."""
@@ -556,12 +556,20 @@ class Sessions:
     async def _read_keys(self) -> None:
         keyring = await self._keys.read(self.keyring)
         if keyring is not self.keyring:
-            self._verifier.keyring = keyring
+            self._verifier.use(keyring)
 
     # ── minting ─────────────────────────────────────────────────────────────────────────────────
 
+    def _check_size(self, session: Session) -> None:
+        access_token.check_size(self.issuer, self.audience, self._access_token(session)[0])
+
     def _mint_access(self, session: Session) -> tuple[str, int]:
         """An access token of the session as it was read, and its life in seconds."""
+        token, lifetime = self._access_token(session)
+        key = self.keyring.signing_key(self.now())
+        return access_token.mint(key, self.issuer, self.audience, token), lifetime
+
+    def _access_token(self, session: Session) -> tuple[AccessToken, int]:
         now = self.now()
         lifetime = min(self.policy.access_ttl, max(1, absolute_end(session, self.policy) - now))
         # In the very second of an emergency cutoff, the next one is stamped.
@@ -576,8 +584,7 @@ class Sessions:
             token_id=base64url.encode(self._random_bytes(12)),
             claims=session.claims,
         )
-        key = self.keyring.signing_key(now)
-        return access_token.mint(key, self.issuer, self.audience, token), lifetime
+        return token, lifetime
 
     def _mint_refresh(self, session: Session, generation: int) -> str:
         if session.secret is None:  # it ended since it was judged
@@ -613,7 +620,7 @@ class Sessions:
         after, swept = "", 0
         while True:
             rows, after = await self.store.sweep(
-                self._sweep_bounds(), after=after, limit=SWEEP_BATCH
+                self._sweep_bounds(), after=after, limit=_SWEEP_BATCH
             )
             swept += rows
             if not after:
@@ -623,9 +630,9 @@ class Sessions:
     def _sweep_bounds(self) -> SweepBounds:
         now = self.now()
         return SweepBounds(
-            ended=now - KEPT_AFTER_END,
-            created=now - self.policy.absolute_lifetime - KEPT_AFTER_END,
-            last_used=now - self.policy.idle_timeout - KEPT_AFTER_END,
+            ended=now - _KEPT_AFTER_END,
+            created=now - self.policy.absolute_lifetime - _KEPT_AFTER_END,
+            last_used=now - self.policy.idle_timeout - _KEPT_AFTER_END,
             cutoffs=now,
             events=now - self.policy.event_retention,
         )
@@ -633,9 +640,9 @@ class Sessions:
     async def _sweep_for_ever(self) -> None:
         while True:
             # Processes that were started together do not sweep together.
-            await asyncio.sleep(SWEEP_SECONDS * (0.5 + self._random_bytes(1)[0] / 256))
+            await asyncio.sleep(_SWEEP_SECONDS * (0.5 + self._random_bytes(1)[0] / 256))
             try:
-                await self.sweep(pause=SWEEP_PAUSE_SECONDS)
+                await self.sweep(pause=_SWEEP_PAUSE_SECONDS)
             except Exception:
                 log.warning("cannot sweep", exc_info=True)
 

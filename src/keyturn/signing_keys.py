@@ -6,21 +6,67 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from .core.errors import ConfigurationError
-from .core.keyring import (
-    ALGORITHMS,
-    PUBLISHED_AHEAD,
-    Keyring,
-    SealedKey,
-    SigningKey,
-    generate,
-    open_key,
-    seal_key,
-)
+from .core.keyring import ALGORITHMS, PUBLISHED_AHEAD, Keyring, PrivateKey, SigningKey, generate
+from .core.model import SealedKey
 from .core.server_secret import ServerSecrets
 from .stores.base import Store
 
-__all__ = ["SigningKeys"]
+__all__ = ["SigningKeys", "open_key", "seal_key"]
+
+
+def seal_key(key: SigningKey, secrets: ServerSecrets, nonce: bytes) -> SealedKey:
+    """Encrypt ``key`` under the first secret. ``nonce`` is 12 random bytes, never used twice."""
+    plain = key.private_key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    name = _name(key.kid, key.algorithm, key.created_at, key.use_from)
+    cipher = AESGCM(secrets.first.wrapping_key).encrypt(nonce, plain, name)
+    return SealedKey(
+        kid=key.kid,
+        algorithm=key.algorithm,
+        created_at=key.created_at,
+        use_from=key.use_from,
+        sealed=bytes((secrets.first.key_id,)) + nonce + cipher,
+    )
+
+
+def open_key(sealed: SealedKey, secrets: ServerSecrets) -> SigningKey:
+    """Decrypt a stored key with whichever of the secrets sealed it.
+
+    Raises:
+        ConfigurationError: none of them did, or the stored key was changed.
+    """
+    name = _name(sealed.kid, sealed.algorithm, sealed.created_at, sealed.use_from)
+    nonce, cipher = sealed.sealed[1:13], sealed.sealed[13:]
+    for secret in secrets.with_id(sealed.sealed[0] if sealed.sealed else -1):
+        try:
+            plain = AESGCM(secret.wrapping_key).decrypt(nonce, cipher, name)
+        except (InvalidTag, ValueError):
+            continue
+        return _signing_key(plain, sealed)
+    raise ConfigurationError(
+        "secret", f"does not open signing key {sealed.kid}: it is another server's, or damaged"
+    )
+
+
+def _signing_key(plain: bytes, sealed: SealedKey) -> SigningKey:
+    private_key = serialization.load_der_private_key(plain, password=None)
+    if not isinstance(private_key, PrivateKey):
+        raise ConfigurationError("signing_algorithm", f"is of no kind known here: {sealed.kid}")
+    return SigningKey(
+        private_key, sealed.algorithm, created_at=sealed.created_at, use_from=sealed.use_from
+    )
+
+
+def _name(kid: str, algorithm: str, created_at: int, use_from: int) -> bytes:
+    return f"{kid}|{algorithm}|{created_at}|{use_from}".encode()
 
 
 class SigningKeys:

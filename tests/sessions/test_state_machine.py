@@ -58,6 +58,7 @@ class ModelSession:
             self.parent, self.live = g, {max(self.live) + 1}
             return self._turned(now)
         elif g == self.parent:
+            self.superseded = set()
             self.live.add(max(self.live) + 1)
             return self._turned(now)
         self.ended = SessionRevoked

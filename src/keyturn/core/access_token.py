@@ -8,9 +8,11 @@ is read, written again and compared: what we would not have written is refused.
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from . import base64url
 from .cutoffs import CutoffView
@@ -21,7 +23,7 @@ from .errors import (
     ClaimsRefused,
 )
 from .keyring import Keyring, SigningKey
-from .model import Claims
+from .model import ALL_VERSIONS, Claims
 
 __all__ = [
     "LONGEST_CLAIMS",
@@ -30,6 +32,7 @@ __all__ = [
     "AccessToken",
     "Verifier",
     "check_claims",
+    "check_size",
     "mint",
 ]
 
@@ -72,23 +75,27 @@ class _Payload(msgspec.Struct):
     sid: str
     ver: int
     auth_time: int
-    scope: str
+    scope: str = ""
     username: str = ""
     email: str = ""
     fullname: str = ""
 
 
+_LONGEST_HEADER: Final = 110
+_LONGEST_SIGNATURE: Final = 512  # of RS256 with 3072 bits
+_DEEPEST: Final = 32
 _OURS: Final = frozenset(_Payload.__struct_fields__)
 _PROFILE: Final = ("username", "email", "fullname")
 _PERMISSION: Final = re.compile(r"[!#-\[\]-~]+")  # scope-token, RFC 6749, section 3.3
 
 
 def mint(key: SigningKey, issuer: str, audience: str, token: AccessToken) -> str:
-    """Sign ``token``.
+    """Sign ``token``, whose claims ``check_claims`` and ``check_size`` have let pass."""
+    signed = f"{key.header}.{base64url.encode(_written(issuer, audience, token))}"
+    return f"{signed}.{base64url.encode(key.sign(signed.encode()))}"
 
-    Raises:
-        ClaimsRefused: a cookie could not hold the result.
-    """
+
+def _written(issuer: str, audience: str, token: AccessToken) -> bytes:
     claims = token.claims
     payload: dict[str, Any] = {
         "iss": issuer,
@@ -100,24 +107,32 @@ def mint(key: SigningKey, issuer: str, audience: str, token: AccessToken) -> str
         "sid": token.sid,
         "ver": token.version,
         "auth_time": token.auth_time,
-        "scope": " ".join(claims.permissions),
     }
+    if claims.permissions:
+        payload["scope"] = " ".join(claims.permissions)
     for name in _PROFILE:
         if value := getattr(claims, name):
             payload[name] = value
     payload.update(claims.extra)
-    signed = f"{key.header}.{base64url.encode(msgspec.json.encode(payload))}"
-    text = f"{signed}.{base64url.encode(key.sign(signed.encode()))}"
-    if len(text) > LONGEST_TOKEN:
+    return msgspec.json.encode(payload)
+
+
+def check_size(issuer: str, audience: str, token: AccessToken) -> None:
+    """Refuse a token that a cookie could not hold, whatever its version and its algorithm.
+
+    Raises:
+        ClaimsRefused: it would have over ``LONGEST_TOKEN`` characters.
+    """
+    at_most = len(_written(issuer, audience, replace(token, version=ALL_VERSIONS)))
+    if _LONGEST_HEADER + 1 + -(-at_most * 4 // 3) + 1 + _LONGEST_SIGNATURE > LONGEST_TOKEN:
         raise ClaimsRefused(f"the access token would have over {LONGEST_TOKEN} characters")
-    return text
 
 
 def check_claims(claims: Claims) -> None:
     """Refuse claims that an access token cannot carry, or would not give back as they were.
 
     Raises:
-        ClaimsRefused: too large, a reserved name, a permission with a space, or not JSON.
+        ClaimsRefused: too large or too deep, a reserved name, a permission with a space, no JSON.
     """
     try:
         written = msgspec.json.encode(claims)
@@ -128,11 +143,18 @@ def check_claims(claims: Claims) -> None:
         raise ClaimsRefused("the claims change when they are written as JSON and read again")
     if len(written) > LONGEST_CLAIMS:
         raise ClaimsRefused(f"the claims are over {LONGEST_CLAIMS} bytes")
+    if _depth(claims.extra) > _DEEPEST:
+        raise ClaimsRefused(f"the claims are nested deeper than {_DEEPEST}")
     for name in claims.extra:
         if name in RESERVED:
             raise ClaimsRefused(f"{name!r} is a name that Keyturn uses itself")
     if not all(map(_PERMISSION.fullmatch, claims.permissions)):
         raise ClaimsRefused("a permission is a word of ASCII without spaces, quotes, backslashes")
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_depth, inner), default=0) if isinstance(value, dict | list) else 0
 
 
 class Verifier:
@@ -157,16 +179,11 @@ class Verifier:
         self._audience = audience
         self._longest_ttl = longest_ttl
         self._cache = _Cache(cache_bytes)
-        self._keyring = keyring
+        self.keyring = keyring
 
-    @property
-    def keyring(self) -> Keyring:
-        return self._keyring
-
-    @keyring.setter
-    def keyring(self, keyring: Keyring) -> None:
+    def use(self, keyring: Keyring) -> None:
         """With other keys, what was found good before may no longer be."""
-        self._keyring = keyring
+        self.keyring = keyring
         self._cache.clear()
 
     def verify(self, token: str, now: int) -> AccessToken:
@@ -190,21 +207,20 @@ class Verifier:
         Raises:
             AccessTokenInvalid: we did not sign it for this audience.
         """
-        known = self._cache.get(token)
-        if known is not None:
-            return known
-        try:
-            access = self._read_unseen(token)
-        except (ValueError, TypeError, OverflowError, RecursionError):
-            raise AccessTokenInvalid from None
-        self._cache.put(token, access)
-        return access
+        access = self._cache.get(token)
+        if access is None:
+            try:
+                access = self._read_unseen(token)
+            except (ValueError, TypeError, OverflowError, RecursionError):
+                raise AccessTokenInvalid from None
+            self._cache.put(token, access)
+        return _for_the_caller(access) if access.claims.extra else access
 
     def _read_unseen(self, token: str) -> AccessToken:
         if len(token) > LONGEST_TOKEN:
             raise ValueError("too long")
         header, body, signature = token.split(".")
-        key = self._keyring.by_header.get(header)
+        key = self.keyring.by_header.get(header)
         if key is None or not key.verify(
             base64url.decode(signature), f"{header}.{body}".encode("ascii")
         ):
@@ -239,6 +255,12 @@ class Verifier:
                 extra=extra,
             ),
         )
+
+
+def _for_the_caller(access: AccessToken) -> AccessToken:
+    """What is remembered is frozen but for ``extra``: a caller who changes that changes a copy."""
+    extra = deepcopy(access.claims.extra)
+    return replace(access, claims=replace(access.claims, extra=extra))
 
 
 class _Cache:

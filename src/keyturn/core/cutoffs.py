@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .model import ALL_VERSIONS, Cutoff
+from .model import Cutoff
 
 __all__ = ["CutoffView"]
 
@@ -17,7 +17,9 @@ class CutoffView:
         self._issued_until = 0
         self._known_at: float | None = None
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many sessions have a cutoff."""
         return len(self._by_sid)
 
     @property
@@ -57,11 +59,6 @@ class CutoffView:
         spent = [sid for sid, cutoff in self._by_sid.items() if cutoff.expires_at <= now]
         for sid in spent:
             del self._by_sid[sid]
-
-    def ended(self, sid: str) -> Cutoff | None:
-        """The cutoff that shows this session to have ended, if one does."""
-        cutoff = self._by_sid.get(sid)
-        return cutoff if cutoff is not None and cutoff.version == ALL_VERSIONS else None
 
 
 def _reach(cutoff: Cutoff) -> tuple[int, int, str]:

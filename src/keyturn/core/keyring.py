@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives import serialization
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 
 from . import base64url
 from .errors import ConfigurationError
-from .server_secret import ServerSecrets
 
 __all__ = [
     "ALGORITHMS",
@@ -26,12 +23,10 @@ __all__ = [
     "PUBLISHED_AHEAD",
     "Keyring",
     "PrivateKey",
-    "SealedKey",
     "SigningKey",
     "generate",
-    "open_key",
-    "seal_key",
 ]
+
 ALGORITHMS: Final = ("ES256", "EdDSA", "RS256")
 _RSA_BITS: Final = 3072
 _LEAST_RSA_BITS: Final = 2048
@@ -42,17 +37,6 @@ PUBLISHED_AHEAD: Final = 900
 """Seconds between a key's publication and its first use: three lives of such a copy."""
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
-
-
-class SealedKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A signing key as the store keeps it: encrypted under the server's secret."""
-
-    kid: str
-    algorithm: str
-    created_at: int
-    use_from: int
-    sealed: bytes
-    """Id of the secret (1) | nonce (12) | AES-256-GCM of the PKCS #8 form, bound to the rest."""
 
 
 class SigningKey:
@@ -132,55 +116,8 @@ def generate(algorithm: str, *, created_at: int, use_from: int) -> SigningKey:
     return SigningKey(private_key, algorithm, created_at=created_at, use_from=use_from)
 
 
-def seal_key(key: SigningKey, secrets: ServerSecrets, nonce: bytes) -> SealedKey:
-    """Encrypt ``key`` under the first secret. ``nonce`` is 12 random bytes, never used twice."""
-    plain = key.private_key.private_bytes(
-        serialization.Encoding.DER,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    name = _name(key.kid, key.algorithm, key.created_at, key.use_from)
-    cipher = AESGCM(secrets.first.wrapping_key).encrypt(nonce, plain, name)
-    return SealedKey(
-        kid=key.kid,
-        algorithm=key.algorithm,
-        created_at=key.created_at,
-        use_from=key.use_from,
-        sealed=bytes((secrets.first.key_id,)) + nonce + cipher,
-    )
-
-
-def open_key(sealed: SealedKey, secrets: ServerSecrets) -> SigningKey:
-    """Decrypt a stored key with whichever of the secrets sealed it.
-
-    Raises:
-        ConfigurationError: none of them did, or the stored key was changed.
-    """
-    name = _name(sealed.kid, sealed.algorithm, sealed.created_at, sealed.use_from)
-    nonce, cipher = sealed.sealed[1:13], sealed.sealed[13:]
-    for secret in secrets.with_id(sealed.sealed[0] if sealed.sealed else -1):
-        try:
-            plain = AESGCM(secret.wrapping_key).decrypt(nonce, cipher, name)
-        except (InvalidTag, ValueError):
-            continue
-        private_key = serialization.load_der_private_key(plain, password=None)
-        return SigningKey(
-            private_key,  # type: ignore[arg-type]  # the kind is checked against the algorithm
-            sealed.algorithm,
-            created_at=sealed.created_at,
-            use_from=sealed.use_from,
-        )
-    raise ConfigurationError(
-        "secret", f"does not open signing key {sealed.kid}: it is another server's, or damaged"
-    )
-
-
 def _unknown_algorithm() -> ConfigurationError:
     return ConfigurationError("signing_algorithm", f"must be one of {', '.join(ALGORITHMS)}")
-
-
-def _name(kid: str, algorithm: str, created_at: int, use_from: int) -> bytes:
-    return f"{kid}|{algorithm}|{created_at}|{use_from}".encode()
 
 
 def _thumbprint(members: dict[str, str]) -> str:

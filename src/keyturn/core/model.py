@@ -23,6 +23,7 @@ __all__ = [
     "Event",
     "EventKind",
     "Policy",
+    "SealedKey",
     "Session",
     "Tokens",
 ]
@@ -104,7 +105,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     first_child: int = 0
     """The children are the generations from here to ``generation``."""
     previous_parent: int = -2
-    """The parent before this one."""
+    """The parent before this one: what the latest turn superseded is not older. After a *recover*,
+    which supersedes nothing, ``first_child``.
+    """
     turned_at: int | None = None
     """When the generations last changed: the window opened then."""
     version: int = 0
@@ -149,7 +152,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How far the clocks of two processes may be apart before a cutoff is forgotten too soon."""
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
+        for name in self.__struct_fields__:
+            least = 0 if name in _MAY_BE_ZERO else 1
             if getattr(self, name) < least:
                 raise ConfigurationError(name, f"must be at least {least}")
         if self.idle_timeout < 2 * self.access_ttl and self.access_ttl > 60:
@@ -165,16 +169,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.access_ttl, self.longest_access_ttl) + self.leeway + 60
 
 
-_LEAST: Final = {
-    "access_ttl": 1,
-    "retry_window": 0,
-    "idle_timeout": 1,
-    "absolute_lifetime": 1,
-    "max_sessions": 1,
-    "event_retention": 0,
-    "longest_access_ttl": 0,
-    "leeway": 0,
-}
+_MAY_BE_ZERO: Final = {"retry_window", "recover", "event_retention", "longest_access_ttl", "leeway"}
 
 
 class Cutoff(msgspec.Struct, frozen=True):
@@ -199,6 +194,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sid: str | None = None
     reason: EndReason | None = None
     device: Device = Device()
+
+
+class SealedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A signing key as the store keeps it: encrypted under the server's secret."""
+
+    kid: str
+    algorithm: str
+    created_at: int
+    use_from: int
+    sealed: bytes
+    """Id of the secret (1) | nonce (12) | AES-256-GCM of the PKCS #8 form, bound to the rest."""
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):

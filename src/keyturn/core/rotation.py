@@ -84,7 +84,12 @@ def _judge_outside(session: Session, presented: int, now: int, policy: Policy) -
         )
         return Decision(Verdict.ROTATE, turned, child)
     if presented == session.parent and policy.recover:
-        return Decision(Verdict.RECOVER, replace(session, generation=child, turned_at=now), child)
+        # This supersedes nothing, so nothing is late after it: else a thief who has the parent
+        # recovered at the end of every window would keep the victim late for ever.
+        recovered = replace(
+            session, previous_parent=session.first_child, generation=child, turned_at=now
+        )
+        return Decision(Verdict.RECOVER, recovered, child)
     return _reuse(session, now)
 
 

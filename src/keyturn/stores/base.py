@@ -7,8 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from keyturn.core.keyring import SealedKey
-from keyturn.core.model import Claims, Cutoff, EndReason, Event, Session
+from keyturn.core.model import Claims, Cutoff, EndReason, Event, SealedKey, Session
 
 __all__ = ["Ending", "Store", "Swap", "SweepBounds"]
 

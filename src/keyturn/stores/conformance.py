@@ -25,7 +25,6 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from keyturn.core import base64url
-from keyturn.core.keyring import SealedKey
 from keyturn.core.model import (
     ALL_VERSIONS,
     Claims,
@@ -34,6 +33,7 @@ from keyturn.core.model import (
     EndReason,
     Event,
     EventKind,
+    SealedKey,
     Session,
 )
 

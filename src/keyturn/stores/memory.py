@@ -11,8 +11,16 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from keyturn.core.keyring import SealedKey
-from keyturn.core.model import ALL_VERSIONS, Claims, Cutoff, EndReason, Event, EventKind, Session
+from keyturn.core.model import (
+    ALL_VERSIONS,
+    Claims,
+    Cutoff,
+    EndReason,
+    Event,
+    EventKind,
+    SealedKey,
+    Session,
+)
 
 from .base import Ending, Swap, SweepBounds
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import apsw
 
@@ -22,6 +22,10 @@ __all__ = ["Engine"]
 
 Result = TypeVar("Result")
 Job = Callable[[apsw.Connection], Result]
+_Task = tuple[Callable[[], Any], asyncio.Future[Any], threading.Event]
+
+PATIENCE_SECONDS: Final = 0.002
+MOMENT_SECONDS: Final = 0.0002
 
 
 class Engine:
@@ -99,8 +103,7 @@ class _Worker:
     """
 
     def __init__(self, name: str) -> None:
-        self._queue: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None]
-        self._queue = SimpleQueue()
+        self._queue: SimpleQueue[_Task | None] = SimpleQueue()
         self._closed = False
         # A program that forgot to close may end: what was acknowledged is on the disk.
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -109,8 +112,11 @@ class _Worker:
     def run(self, call: Callable[[], Result]) -> asyncio.Future[Result]:
         if self._closed:
             raise StoreUnavailable("The database has been closed")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._queue.put((call, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        answered = threading.Event()
+        self._queue.put((call, future, answered))
+        loop.call_later(PATIENCE_SECONDS, _make_way, loop, answered)
         return future
 
     async def close(self, *last: Callable[[], None]) -> None:
@@ -122,12 +128,13 @@ class _Worker:
 
     def _serve(self) -> None:
         while (task := self._queue.get()) is not None:
-            call, future = task
+            call, future, answered = task
             try:
                 with told_as_unavailable():
                     tell = partial(future.set_result, call())
             except BaseException as error:  # noqa: BLE001  whatever it was, the caller is told
                 tell = partial(future.set_exception, error)
+            answered.set()
             with suppress(RuntimeError):  # the loop was closed, and nobody waits any more
                 future.get_loop().call_soon_threadsafe(_unless_done, future, tell)
 
@@ -135,3 +142,13 @@ class _Worker:
 def _unless_done(future: asyncio.Future[Any], tell: Callable[[], None]) -> None:
     if not future.done():
         tell()
+
+
+def _make_way(loop: asyncio.AbstractEventLoop, answered: threading.Event) -> None:
+    """Stand still for a moment, again and again until the thread has answered.
+
+    A loop that never idles lets go of the interpreter's lock in each turn and takes it back before
+    a waiting thread wakes up, which can keep that thread waiting for seconds.
+    """
+    if not answered.wait(MOMENT_SECONDS):
+        loop.call_later(PATIENCE_SECONDS, _make_way, loop, answered)

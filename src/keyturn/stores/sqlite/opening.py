@@ -123,8 +123,8 @@ def _check_header(connection: apsw.Connection, path: Path, *, create: bool) -> N
         if not create:
             raise _refusal(path, "is empty; `keyturn init` makes a database of it")
         return
-    _, header = connection.read("main", 0, 0, 100)
-    if not header.startswith(b"SQLite format 3\0"):
+    whole, header = connection.read("main", 0, 0, 100)
+    if not whole or not header.startswith(b"SQLite format 3\0"):
         raise _refusal(path, "is not a database, or damaged; it was left as it is")
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise _refusal(path, "is a database of another program; it was left as it is")

@@ -18,8 +18,16 @@ import apsw
 import msgspec
 from msgspec.structs import asdict
 
-from keyturn.core.keyring import SealedKey
-from keyturn.core.model import ALL_VERSIONS, Claims, Cutoff, EndReason, Event, EventKind, Session
+from keyturn.core.model import (
+    ALL_VERSIONS,
+    Claims,
+    Cutoff,
+    EndReason,
+    Event,
+    EventKind,
+    SealedKey,
+    Session,
+)
 from keyturn.stores.base import Ending, Swap, SweepBounds
 
 __all__ = [
@@ -63,7 +71,7 @@ _cutoffs_of = msgspec.json.Decoder(list[Cutoff]).decode
 _events_of = msgspec.json.Decoder(list[Event]).decode
 _sids_of = msgspec.json.Decoder(list[str]).decode
 
-_LAST_USED: Final = "max(created_at, coalesce(turned_at, created_at))"
+_LAST_USED: Final = "max(created_at, coalesce(turned_at, 0))"
 
 
 # ── sessions ────────────────────────────────────────────────────────────────────────────────────
@@ -143,22 +151,26 @@ def swap(connection: Connection, swaps: Sequence[Swap]) -> list[bool]:
         )
         for swap in swaps
     ]
-    won = {
-        sid
-        for (sid,) in connection.execute(
-            """UPDATE session SET generation = turn.generation, parent = turn.parent,
-                first_child = turn.first_child, previous_parent = turn.previous_parent,
-                turned_at = turn.turned_at
-            FROM (
-                SELECT value->>0 AS sid, value->>1 AS held, value->>2 AS generation,
-                    value->>3 AS parent, value->>4 AS first_child, value->>5 AS previous_parent,
-                    value->>6 AS turned_at
-                FROM json_each(?)) AS turn
-            WHERE session.sid = turn.sid AND session.generation = turn.held AND ended_at IS NULL
-            RETURNING sid""",
-            (_json(turns),),
-        )
-    }
+    wanted = _json(turns)
+    winners = connection.execute(
+        """SELECT json_group_array(sid) FROM session JOIN (
+            SELECT value->>0 AS turn_sid, value->>1 AS held FROM json_each(?))
+        ON sid = turn_sid AND generation = held WHERE ended_at IS NULL""",
+        (wanted,),
+    ).get
+    connection.execute(
+        """UPDATE session SET generation = turn.generation, parent = turn.parent,
+            first_child = turn.first_child, previous_parent = turn.previous_parent,
+            turned_at = turn.turned_at
+        FROM (
+            SELECT value->>0 AS sid, value->>1 AS held, value->>2 AS generation,
+                value->>3 AS parent, value->>4 AS first_child, value->>5 AS previous_parent,
+                value->>6 AS turned_at
+            FROM json_each(?)) AS turn
+        WHERE session.sid = turn.sid AND session.generation = turn.held AND ended_at IS NULL""",
+        (wanted,),
+    )
+    won = set(_sids_of(winners))
     _record_events(connection, [swap.event for swap in swaps if swap.event and swap.old.sid in won])
     return [swap.old.sid in won for swap in swaps]
 
@@ -285,13 +297,12 @@ def void_all(connection: Connection, issued_until: int, cutoffs_until: int) -> C
 
 def cutoffs(connection: Connection, cursor: int | None, now: int) -> tuple[int, list[Cutoff]]:
     """As ``Store.cutoffs``. One writes at a time, so the order of ids is that of commits."""
-    past = cursor or 0
     newest: int | None = connection.execute("SELECT max(id) FROM cutoff").get
     rows = connection.execute(
         f"SELECT json_group_array({_CUTOFF}) FROM cutoff WHERE id > ? AND expires_at > ?",
-        (past, now),
+        (cursor or 0, now),
     ).get
-    return max(past, newest or 0), _cutoffs_of(rows)
+    return newest or 0, _cutoffs_of(rows)
 
 
 def record_event(connection: Connection, event: Event) -> None:

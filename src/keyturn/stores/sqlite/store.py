@@ -8,8 +8,7 @@ from typing import Final, Self
 
 import apsw
 
-from keyturn.core.keyring import SealedKey
-from keyturn.core.model import Claims, Cutoff, Event, Session
+from keyturn.core.model import Claims, Cutoff, Event, SealedKey, Session
 from keyturn.stores.base import Ending, Swap, SweepBounds
 
 from . import statements

@@ -1,0 +1,65 @@
+"""Users, passwords and throttling, for servers whose application has no users of its own.
+
+store = await open_store("sqlite:///keyturn.db", create=True)
+async with Sessions(store, secrets=[secret], issuer="https://example.com") as sessions:
+    accounts = Accounts(open_users(store), sessions)
+    await accounts.register("ada", "ada@example.com", "Ada Lovelace", password)
+    user, tokens = await accounts.login("ada", password)
+"""
+
+from __future__ import annotations
+
+from keyturn.core.errors import ConfigurationError
+from keyturn.stores import Store
+
+from .errors import (
+    IdentifierTaken,
+    InvalidCredentials,
+    InvalidField,
+    PasswordRefused,
+    TooManyAttempts,
+    UserUnknown,
+)
+from .hashing import PasswordHashing
+from .model import User
+from .passwords import PasswordRules
+from .service import Accounts
+from .store import UserStore
+
+__all__ = [
+    "Accounts",
+    "IdentifierTaken",
+    "InvalidCredentials",
+    "InvalidField",
+    "PasswordHashing",
+    "PasswordRefused",
+    "PasswordRules",
+    "TooManyAttempts",
+    "User",
+    "UserStore",
+    "UserUnknown",
+    "open_users",
+]
+
+
+def open_users(store: Store) -> UserStore:
+    """The users in the database of ``store``, which closes them with it.
+
+    Of a memory store they live where this returns them: call it once.
+
+    Raises:
+        ConfigurationError: that kind of store holds no users.
+    """
+    from keyturn.stores.memory import MemoryStore
+
+    if isinstance(store, MemoryStore):
+        from .memory import MemoryUsers
+
+        return MemoryUsers(store)
+    from keyturn.stores.sqlite import SQLiteStore
+
+    if isinstance(store, SQLiteStore):
+        from .sqlite import SQLiteUsers
+
+        return SQLiteUsers(store.engine)
+    raise ConfigurationError("database_url", "is of a kind that holds no users")

@@ -1,0 +1,162 @@
+"""Hashing passwords on a few threads of their own.
+
+It is slow on purpose, so there is a bound on how much is done at once and on how much may wait.
+Beyond it callers are told so within a second, and the rest of the server stays fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final, Protocol, TypeVar, TypeVarTuple
+
+from keyturn.core.errors import Unavailable
+
+from .passwords import password_bytes
+
+__all__ = ["Hasher", "PasswordHashing", "WorkPool"]
+
+_Arguments = TypeVarTuple("_Arguments")
+_Result = TypeVar("_Result")
+
+_NICENESS: Final = 10
+
+
+class Hasher(Protocol):
+    """A password hashing scheme. Called on threads, several at once."""
+
+    nobody: str
+    """A hash that costs as much to check as any other, and that no password has."""
+
+    def hash(self, password: bytes) -> str:
+        """A hash with a random salt."""
+        ...
+
+    def verify(self, password_hash: str, password: bytes) -> bool:
+        """Whether ``password`` has this hash."""
+        ...
+
+    def outdated(self, password_hash: str) -> bool:
+        """Whether less work was put into the hash than would be now."""
+        ...
+
+
+class WorkPool:
+    """Runs work on threads of low priority, first come, first served.
+
+    Args:
+        width: how much is done at once.
+        queue: how much may wait.
+        patience: seconds that it may wait.
+    """
+
+    def __init__(self, *, width: int, queue: int, patience: float) -> None:
+        self._threads = ThreadPoolExecutor(width, "keyturn-work", initializer=_yield_to_others)
+        self._free = asyncio.Semaphore(width)
+        self._room = queue
+        self._patience = patience
+
+    async def run(self, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
+        """The result of ``work``. Cancelling the caller does not stop what has begun.
+
+        Raises:
+            Unavailable: the work was not begun, as too much is waiting, or this waited too long.
+        """
+        await self._wait_for_turn()
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        running.add_done_callback(self._end_turn)
+        return await asyncio.shield(running)
+
+    async def _wait_for_turn(self) -> None:
+        if self._free.locked() and not self._room:
+            raise Unavailable
+        self._room -= 1
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Unavailable from None
+        finally:
+            self._room += 1
+
+    def _end_turn(self, done: asyncio.Future[_Result]) -> None:
+        self._free.release()
+        done.exception()  # seen, even where the caller has gone
+
+    def close(self) -> None:
+        """Let go of the threads once what they have begun is done."""
+        self._threads.shutdown(wait=False)
+
+
+class PasswordHashing:
+    """What accounts ask of hashes, and the same work where there is none.
+
+    Args:
+        hasher: argon2id if not given.
+        width: how many are hashed at once; each takes the hasher's memory.
+        queue: how many may wait for that.
+        patience: seconds that one may wait.
+    """
+
+    def __init__(
+        self,
+        hasher: Hasher | None = None,
+        *,
+        width: int = 2,
+        queue: int = 64,
+        patience: float = 0.8,
+    ) -> None:
+        self._hasher = _default_hasher() if hasher is None else hasher
+        self._pool = WorkPool(width=width, queue=queue, patience=patience)
+
+    async def hash(self, password: str) -> str:
+        """The hash of a password that was found acceptable.
+
+        Raises:
+            Unavailable: there is too much to hash.
+        """
+        return await self._pool.run(self._hasher.hash, password_bytes(password))
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Whether ``password`` has this hash. Without a hash: no, after the same work.
+
+        Raises:
+            Unavailable: there is too much to hash.
+        """
+        try:
+            presented, possible = password_bytes(password), password_hash is not None
+        except ValueError:
+            presented, possible = b"", False
+        matches = await self._pool.run(
+            self._hasher.verify, password_hash or self._hasher.nobody, presented
+        )
+        return matches and possible
+
+    async def rehash(self, password_hash: str, password: str) -> str | None:
+        """A hash to replace one that ``password`` was found to have; None if that is good still,
+        or there is too much else to hash.
+        """
+        if self._hasher.outdated(password_hash):
+            with suppress(Unavailable):
+                return await self.hash(password)
+        return None
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._pool.close()
+
+
+def _default_hasher() -> Hasher:
+    from .argon2id import Argon2id
+
+    return Argon2id()
+
+
+def _yield_to_others() -> None:
+    if sys.platform == "linux":  # where nice(2) is of the calling thread alone
+        with suppress(OSError):
+            os.nice(_NICENESS)

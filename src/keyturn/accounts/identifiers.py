@@ -1,0 +1,104 @@
+"""The names of users: what may be one, and when two are the same.
+
+A username never has an @ and an email always has one, so neither can be taken for the other.
+Names are kept as they were given; they are compared by ``key_of``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from unicodedata import category, normalize
+
+from .errors import InvalidField
+
+__all__ = ["NOBODY", "check_email", "check_fullname", "check_username", "fold", "key_of"]
+
+NOBODY: Final = ""
+"""The key of every name that no user can have."""
+
+_LONGEST_EMAIL: Final = 254  # octets of a path without its brackets, RFC 5321, section 4.5.3.1.3
+
+_BREAKS_A_LINE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Format characters are not seen; unassigned ones may fold differently in the next Unicode.
+_BREAKS_A_NAME: Final = _BREAKS_A_LINE | {"Cf", "Cn", "Co"}
+_BIDI_CONTROLS: Final = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+
+
+def key_of(identifier: str) -> str:
+    """What is unique of a username or email, and found by. ``NOBODY`` where it can be nobody's.
+
+    White space around it is passed over: no name has any, and keyboards add it.
+    """
+    # Folding takes a time that grows with the square of the length, so length comes first.
+    if len(identifier) > _LONGEST_EMAIL or not _is_text(identifier):
+        return NOBODY
+    return fold(identifier.strip())
+
+
+def fold(text: str) -> str:
+    """The compatibility caseless form of ``text``, composed: definition D146 of The Unicode
+    Standard, section 3.13.
+    """
+    once = normalize("NFKC", normalize("NFD", text).casefold())
+    return normalize("NFKC", once.casefold())
+
+
+def check_username(username: str) -> None:
+    """Accept 3 to 64 code points without an @.
+
+    Raises:
+        InvalidField: naming ``username`` and saying what is wrong with it.
+    """
+    _check_length("username", username, 3, 64)
+    _check_line("username", username, _BREAKS_A_NAME)
+    if "@" in fold(username):
+        raise InvalidField("username", "must not contain @")
+
+
+def check_email(email: str) -> None:
+    """Accept what plausibly is an email address. Whether it is one, only sending mail can tell.
+
+    Raises:
+        InvalidField: naming ``email`` and saying what is wrong with it.
+    """
+    _check_length("email", email, 3, _LONGEST_EMAIL)
+    _check_line("email", email, _BREAKS_A_NAME)
+    if len(email.encode()) > _LONGEST_EMAIL:
+        raise InvalidField("email", f"must have at most {_LONGEST_EMAIL} bytes")
+    local, _, domain = fold(email).partition("@")
+    if not local or not domain or "@" in domain or "@" not in email:
+        raise InvalidField("email", "must be of the form name@domain")
+    if any(map(str.isspace, local + domain)):
+        raise InvalidField("email", "must not contain white space")
+
+
+def check_fullname(fullname: str) -> None:
+    """Accept 1 to 128 code points on one line.
+
+    Raises:
+        InvalidField: naming ``fullname`` and saying what is wrong with it.
+    """
+    _check_length("fullname", fullname, 1, 128)
+    _check_line("fullname", fullname, _BREAKS_A_LINE)
+
+
+def _check_length(field: str, text: str, least: int, most: int) -> None:
+    if not least <= len(text) <= most:
+        raise InvalidField(field, f"must have {least} to {most} characters")
+
+
+def _check_line(field: str, text: str, refused: frozenset[str]) -> None:
+    if any(category(character) in refused for character in text) or _BIDI_CONTROLS & set(text):
+        raise InvalidField(field, "must not contain control, invisible or unassigned characters")
+    if text != text.strip() or fold(text) != fold(text).strip():
+        raise InvalidField(field, "must not begin or end with white space")
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""Users in memory, beside their sessions there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+from msgspec.structs import replace
+
+from keyturn.core.model import Cutoff, Device, Event, EventKind
+from keyturn.stores.base import Ending
+from keyturn.stores.memory import MemoryStore
+
+from . import throttle
+from .model import Account, User
+from .throttle import Failures, ThrottleKey
+
+__all__ = ["MemoryUsers"]
+
+
+class MemoryUsers:
+    """A ``UserStore`` on a ``MemoryStore``.
+
+    A method is a transaction because what it awaits, a ``MemoryStore``, never waits for anything.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._users: dict[str, User] = {}
+        self._hashes: dict[str, str] = {}
+        self._ids: dict[str, str] = {}  # by both keys of each user
+        self._failures: dict[bytes, Failures] = {}
+
+    async def add(self, user: User, password_hash: str) -> bool:
+        keys = (user.username_key, user.email_key)
+        if user.id in self._users or not self._ids.keys().isdisjoint(keys):
+            return False
+        self._users[user.id] = user
+        self._hashes[user.id] = password_hash
+        self._ids.update(dict.fromkeys(keys, user.id))
+        return True
+
+    async def find(self, key: str) -> Account | None:
+        return await self.get(self._ids.get(key, ""))
+
+    async def get(self, user_id: str) -> Account | None:
+        user = self._users.get(user_id)
+        if user is None:
+            return None
+        epoch = await self._store.user_epoch(user_id)
+        return Account(user=user, password_hash=self._hashes[user_id], epoch=epoch)
+
+    async def list_users(self, *, after: str, limit: int) -> list[User]:
+        by_name = sorted(self._users.values(), key=lambda user: user.username_key)
+        return list(islice((user for user in by_name if user.username_key > after), limit))
+
+    async def set_password(
+        self, account: Account, password_hash: str, ending: Ending, device: Device
+    ) -> list[Cutoff] | None:
+        user_id = account.user.id
+        held = await self.get(user_id)
+        if held is None or held.epoch != account.epoch:
+            return None
+        self._hashes[user_id] = password_hash
+        self._store.record_event(
+            Event(at=ending.at, kind=EventKind.PASSWORD_CHANGED, user_id=user_id, device=device)
+        )
+        return await self._store.end_user(user_id, None, ending)
+
+    async def rehash(self, account: Account, password_hash: str) -> None:
+        if self._hashes.get(account.user.id) == account.password_hash:
+            self._hashes[account.user.id] = password_hash
+
+    async def disable(self, user_id: str, ending: Ending) -> list[Cutoff] | None:
+        user = self._users.get(user_id)
+        if user is None:
+            return None
+        if user.disabled_at is None:
+            self._users[user_id] = replace(user, disabled_at=ending.at)
+        return await self._store.end_user(user_id, None, ending)
+
+    async def enable(self, user_id: str) -> bool:
+        user = self._users.get(user_id)
+        if user is None:
+            return False
+        self._users[user_id] = replace(user, disabled_at=None)
+        return True
+
+    async def blocked_until(self, keys: Sequence[ThrottleKey], now: int) -> int:
+        return throttle.blocked_until(self._counted(keys).values(), now)
+
+    async def settle(self, keys: Sequence[ThrottleKey], *, success: bool, now: int) -> int:
+        until, changes = throttle.settle(keys, self._counted(keys), success=success, now=now)
+        for digest, failures in changes.items():
+            if failures is None:
+                del self._failures[digest]
+            else:
+                self._failures[digest] = failures
+        return until
+
+    async def sweep(self, now: int, limit: int) -> int:
+        forgotten = (digest for digest, held in self._failures.items() if held.forget_at <= now)
+        swept = list(islice(forgotten, limit))
+        for digest in swept:
+            del self._failures[digest]
+        return len(swept)
+
+    def _counted(self, keys: Sequence[ThrottleKey]) -> dict[bytes, Failures]:
+        return {
+            key.digest: self._failures[key.digest] for key in keys if key.digest in self._failures
+        }

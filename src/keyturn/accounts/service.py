@@ -1,0 +1,367 @@
+"""``Accounts``: users who sign in with a password, for servers that have no users of their own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final, TypeVar
+
+from keyturn.core import base64url
+from keyturn.core.access_token import check_claims
+from keyturn.core.errors import SignInRaced, Unavailable
+from keyturn.core.model import Claims, Device, EndReason, Tokens
+from keyturn.sessions import Sessions
+
+from . import throttle
+from .errors import IdentifierTaken, InvalidCredentials, TooManyAttempts, UserUnknown
+from .hashing import PasswordHashing
+from .identifiers import check_email, check_fullname, check_username, key_of
+from .model import Account, User
+from .passwords import PasswordRules
+from .store import UserStore
+from .throttle import ThrottleKey
+
+__all__ = ["Accounts"]
+
+_Result = TypeVar("_Result")
+
+_ATTEMPTS: Final = 5  # to win a race before it is called a failure of ours
+_SWEEP_BATCH: Final = 500
+
+
+class Accounts:
+    """The users of one service, and their way to a session.
+
+    Every method may raise ``Unavailable``: the store did not answer, or there are more passwords
+    to hash than the machine can do. Then nothing is known to be wrong with what was asked.
+
+    Args:
+        users: in the same database as the sessions.
+        sessions: where a sign-in leads to. Its clock is the one that counts here too.
+        hashing: how passwords are hashed.
+        rules: what may be a password.
+        profile_in_token: False keeps username, email and full name out of the access tokens.
+    """
+
+    def __init__(
+        self,
+        users: UserStore,
+        sessions: Sessions,
+        *,
+        hashing: PasswordHashing | None = None,
+        rules: PasswordRules | None = None,
+        profile_in_token: bool = True,
+    ) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._hashing = PasswordHashing() if hashing is None else hashing
+        self._rules = PasswordRules() if rules is None else rules
+        self._profile_in_token = profile_in_token
+        self._throttle_secret = sessions.secrets.first.throttle_key
+
+    # ── register ────────────────────────────────────────────────────────────────────────────────
+
+    async def register(
+        self,
+        username: str,
+        email: str,
+        fullname: str,
+        password: str,
+        *,
+        permissions: Sequence[str] = (),
+        address: str = "",
+    ) -> User:
+        """Add a user.
+
+        Args:
+            username: 3 to 64 code points without an @; unique without regard to case and form.
+            email: at most 254 bytes; unique likewise.
+            fullname: 1 to 128 code points.
+            password: 8 to 1024 code points, or from as many on as the rules say.
+            permissions: words that the user's access tokens carry; never to be taken from a
+                stranger's request.
+            address: of the client, if a stranger asks; names found taken are counted on it.
+
+        Raises:
+            InvalidField: one of them cannot be taken.
+            PasswordRefused: the password cannot be taken.
+            IdentifierTaken: somebody has that username or email.
+            TooManyAttempts: from this address.
+            ClaimsRefused: an access token cannot carry the permissions.
+        """
+        check_username(username)
+        check_email(email)
+        check_fullname(fullname)
+        user = User(
+            id=base64url.encode(secrets.token_bytes(16)),
+            username=username,
+            email=email,
+            fullname=fullname,
+            permissions=tuple(permissions),
+            created_at=self._sessions.now(),
+        )
+        check_claims(self.claims_of(user))
+        self._rules.check(password, user)
+        keys = self._network_keys(address)
+        await self._turn_away_blocked(keys)
+        if not await self._users.add(user, await self._hashing.hash(password)):
+            await self._settle(keys, success=False)
+            raise IdentifierTaken
+        return user
+
+    # ── sign in ─────────────────────────────────────────────────────────────────────────────────
+
+    async def authenticate(self, identifier: str, password: str, *, address: str = "") -> User:
+        """The user who has this username or email, and this password.
+
+        Raises:
+            InvalidCredentials: no such user, or a wrong password, or the user is disabled.
+            TooManyAttempts: with this name, or from this address.
+        """
+        return (await self._authenticate(identifier, password, address)).user
+
+    async def login(
+        self,
+        identifier: str,
+        password: str,
+        *,
+        device: Device | None = None,
+        remember: bool = True,
+        replaces: str | None = None,
+    ) -> tuple[User, Tokens]:
+        """Begin a session of the user who has this username or email, and this password.
+
+        Args:
+            identifier: username or email.
+            password: as it was typed.
+            device: where the request came from.
+            remember: False for cookies that end with the browser.
+            replaces: a refresh token that the same client held before; its session ends.
+
+        Raises:
+            InvalidCredentials: no such user, or a wrong password, or the user is disabled.
+            TooManyAttempts: with this name, or from this address.
+        """
+        device = Device() if device is None else device
+
+        async def sign_in() -> tuple[User, Tokens]:
+            account = await self._authenticate(identifier, password, device.address)
+            return await self._begin_session(account, device, remember=remember, replaces=replaces)
+
+        return await _unless_raced(sign_in)
+
+    async def _authenticate(self, identifier: str, password: str, address: str) -> Account:
+        key = key_of(identifier)
+        find = partial(self._users.find, key)
+        account = await self._prove(find, password, self._keys(key, address))
+        if better := await self._hashing.rehash(account.password_hash, password):
+            await self._users.rehash(account, better)
+        return account
+
+    async def _prove(
+        self,
+        find: Callable[[], Awaitable[Account | None]],
+        password: str,
+        keys: Sequence[ThrottleKey],
+    ) -> Account:
+        """The account that is found, if the password is its own. If not, the work is the same."""
+        await self._turn_away_blocked(keys)
+        account = await find()
+        password_hash = None if account is None else account.password_hash
+        matches = await self._hashing.verify(password_hash, password)
+        proved = account if matches and account and not account.user.disabled else None
+        await self._settle(keys, success=proved is not None)
+        if proved is None:
+            raise InvalidCredentials
+        return proved
+
+    async def _begin_session(
+        self,
+        account: Account,
+        device: Device,
+        *,
+        remember: bool,
+        replaces: str | None = None,
+    ) -> tuple[User, Tokens]:
+        """Begin a session, unless the user was changed since ``account`` was read."""
+        tokens = await self._sessions.create(
+            account.user.id,
+            self.claims_of(account.user),
+            device=device,
+            remember=remember,
+            replaces=replaces,
+            epoch=account.epoch,
+        )
+        return account.user, tokens
+
+    def claims_of(self, user: User) -> Claims:
+        """What access tokens say of ``user``."""
+        if not self._profile_in_token:
+            return Claims(permissions=user.permissions)
+        return Claims(
+            username=user.username,
+            email=user.email,
+            fullname=user.fullname,
+            permissions=user.permissions,
+        )
+
+    # ── passwords ───────────────────────────────────────────────────────────────────────────────
+
+    async def change_password(
+        self,
+        user_id: str,
+        current: str,
+        new: str,
+        *,
+        device: Device | None = None,
+        remember: bool = True,
+    ) -> tuple[User, Tokens]:
+        """Give the user another password. Every session ends; the answer is a new one.
+
+        Raises:
+            PasswordRefused: the new password cannot be taken.
+            InvalidCredentials: the current password is wrong, or the user was changed meanwhile.
+            TooManyAttempts: with a wrong current password.
+            UserUnknown: there is no such user.
+        """
+        device = Device() if device is None else device
+        user = await self.get_user(user_id)
+        self._rules.check(new, user)
+        keys = self._keys(user.username_key, device.address)
+
+        async def change() -> str:
+            account = await self._prove(partial(self._users.get, user_id), current, keys)
+            return await self._replace_password(account, new, device)
+
+        async def sign_in(password_hash: str) -> tuple[User, Tokens]:
+            account = await self._account(user_id)
+            if account.user.disabled or account.password_hash != password_hash:
+                raise InvalidCredentials
+            return await self._begin_session(account, device, remember=remember)
+
+        password_hash = await _unless_raced(change)
+        return await _unless_raced(partial(sign_in, password_hash))
+
+    async def set_password(self, user_id: str, new: str) -> None:
+        """Give the user another password, as an administrator. Every session ends.
+
+        Raises:
+            PasswordRefused: the new password cannot be taken.
+            UserUnknown: there is no such user.
+        """
+
+        async def change() -> None:
+            account = await self._account(user_id)
+            self._rules.check(new, account.user)
+            await self._replace_password(account, new, Device())
+
+        await _unless_raced(change)
+
+    async def _replace_password(self, account: Account, new: str, device: Device) -> str:
+        password_hash = await self._hashing.hash(new)
+        ending = self._sessions.ending(EndReason.PASSWORD_CHANGED)
+        ended = await self._users.set_password(account, password_hash, ending, device)
+        if ended is None:
+            raise SignInRaced
+        self._sessions.apply(ended)
+        return password_hash
+
+    # ── disable and enable ──────────────────────────────────────────────────────────────────────
+
+    async def disable(self, user_id: str) -> None:
+        """Keep a user from signing in, and end all their sessions, sign-ins under way too.
+
+        Raises:
+            UserUnknown: there is no such user.
+        """
+        ending = self._sessions.ending(EndReason.USER_DISABLED)
+        ended = await self._users.disable(user_id, ending)
+        if ended is None:
+            raise UserUnknown
+        self._sessions.apply(ended)
+
+    async def enable(self, user_id: str) -> None:
+        """Let a disabled user sign in again.
+
+        Raises:
+            UserUnknown: there is no such user.
+        """
+        if not await self._users.enable(user_id):
+            raise UserUnknown
+
+    # ── find ────────────────────────────────────────────────────────────────────────────────────
+
+    async def get_user(self, user_id: str) -> User:
+        """The user of this id.
+
+        Raises:
+            UserUnknown: there is none.
+        """
+        return (await self._account(user_id)).user
+
+    async def find_user(self, identifier: str) -> User:
+        """The user who has this username or email.
+
+        Raises:
+            UserUnknown: there is none.
+        """
+        account = await self._users.find(key_of(identifier))
+        if account is None:
+            raise UserUnknown
+        return account.user
+
+    async def list_users(self, *, after: str = "", limit: int = 100) -> list[User]:
+        """At most ``limit`` users in the order of their usernames, from past username ``after``."""
+        return await self._users.list_users(after=key_of(after), limit=limit)
+
+    async def _account(self, user_id: str) -> Account:
+        account = await self._users.get(user_id)
+        if account is None:
+            raise UserUnknown
+        return account
+
+    # ── throttle ────────────────────────────────────────────────────────────────────────────────
+
+    def _keys(self, identifier_key: str, address: str) -> list[ThrottleKey]:
+        name = throttle.identifier_key(self._throttle_secret, identifier_key)
+        return [name, *self._network_keys(address)]
+
+    def _network_keys(self, address: str) -> list[ThrottleKey]:
+        network = throttle.network_key(self._throttle_secret, address)
+        return [] if network is None else [network]
+
+    async def _turn_away_blocked(self, keys: Sequence[ThrottleKey]) -> None:
+        now = self._sessions.now()
+        _refuse_until(await self._users.blocked_until(keys, now), now)
+
+    async def _settle(self, keys: Sequence[ThrottleKey], *, success: bool) -> None:
+        now = self._sessions.now()
+        _refuse_until(await self._users.settle(keys, success=success, now=now), now)
+
+    # ── housekeeping ────────────────────────────────────────────────────────────────────────────
+
+    async def sweep(self) -> int:
+        """Delete the counted failures that are forgotten, in bounded batches; say how many."""
+        swept = 0
+        while batch := await self._users.sweep(self._sessions.now(), _SWEEP_BATCH):
+            swept += batch
+        return swept
+
+    def close(self) -> None:
+        """Let go of the threads that hash."""
+        self._hashing.close()
+
+
+def _refuse_until(until: int, now: int) -> None:
+    if until:
+        raise TooManyAttempts(until - now)
+
+
+async def _unless_raced(action: Callable[[], Awaitable[_Result]]) -> _Result:
+    """Run ``action``, and again when the user was changed while it ran: it reads them anew."""
+    for _ in range(_ATTEMPTS):
+        with suppress(SignInRaced):
+            return await action()
+    raise Unavailable("The account is being changed too fast to follow")

@@ -1,0 +1,106 @@
+"""How failures slow down whoever guesses. Pure: the counters are in the store, time is an argument.
+
+An attempt is judged twice. Before any hashing, ``blocked_until`` turns away what is blocked. After
+it, in one transaction of the store, ``settle`` does so once more and only then lets the outcome
+count. So guesses made at once learn no more than they would one after another.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+import msgspec
+
+from keyturn.core.model import DAY
+
+__all__ = ["Failures", "ThrottleKey", "blocked_until", "identifier_key", "network_key", "settle"]
+
+_FREE_FAILURES: Final = 4
+_LONGEST_DELAY: Final = 15 * 60  # seconds
+_HOUR: Final = 3600
+
+
+class ThrottleKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What failures are counted on. The digest tells nothing of the name or network behind it."""
+
+    digest: bytes
+    memory: int
+    """Seconds without a failure after which the earlier ones are forgotten."""
+    forgiving: bool
+    """Whether a success makes up for the failures before it."""
+
+
+class Failures(msgspec.Struct, frozen=True):
+    """The failures counted on one key."""
+
+    count: int
+    blocked_until: int
+    forget_at: int
+
+
+def identifier_key(secret: bytes, identifier: str) -> ThrottleKey:
+    """The key of a normalised username or email, whether anybody has it or not."""
+    return ThrottleKey(
+        digest=hmac.digest(
+            secret, b"keyturn throttle identifier v1" + identifier.encode(), "sha256"
+        ),
+        memory=DAY,
+        forgiving=True,
+    )
+
+
+def network_key(secret: bytes, address: str) -> ThrottleKey | None:
+    """The key of the network that an IP address is in: a customer's usual share, so /32 of IPv4
+    and /64 of IPv6. None where there is no address.
+    """
+    try:
+        network = _network_of(address)
+    except ValueError:
+        return None
+    return ThrottleKey(
+        digest=hmac.digest(secret, b"keyturn throttle network v1" + network, "sha256"),
+        memory=_HOUR,
+        # Else whoever has one account could guess at all others, signing in now and then.
+        forgiving=False,
+    )
+
+
+def _network_of(address: str) -> bytes:
+    parsed = ip_address(address)
+    if isinstance(parsed, IPv6Address):
+        return parsed.ipv4_mapped.packed if parsed.ipv4_mapped else parsed.packed[:8]
+    return parsed.packed
+
+
+def blocked_until(counted: Iterable[Failures], now: int) -> int:
+    """When the last of the blocks ends that stand at ``now``; 0 if none does."""
+    return max((f.blocked_until for f in counted if f.blocked_until > now), default=0)
+
+
+def settle(
+    keys: Sequence[ThrottleKey], counted: Mapping[bytes, Failures], *, success: bool, now: int
+) -> tuple[int, dict[bytes, Failures | None]]:
+    """Judge an attempt whose outcome is known, given what is counted on its keys (by digest).
+
+    Returns when the block ends that refuses it, and nothing to change; or 0, and what is to be
+    written for each digest, None for nothing counted any more.
+    """
+    if until := blocked_until(counted.values(), now):
+        return until, {}
+    if success:
+        return 0, {key.digest: None for key in keys if key.forgiving and key.digest in counted}
+    return 0, {key.digest: _one_more(counted.get(key.digest), key, now) for key in keys}
+
+
+def _one_more(failures: Failures | None, key: ThrottleKey, now: int) -> Failures:
+    count = 1 if failures is None or failures.forget_at <= now else failures.count + 1
+    return Failures(count, now + _delay_after(count), now + key.memory)
+
+
+def _delay_after(count: int) -> int:
+    """1 s after the fifth failure, doubling with each further one."""
+    beyond = count - _FREE_FAILURES
+    return min(1 << min(beyond - 1, 30), _LONGEST_DELAY) if beyond > 0 else 0

@@ -1,0 +1,484 @@
+"""The command ``keyturn``. Each command opens the database itself, whether a server runs or not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._version import __version__
+from .core.errors import KeyturnError
+from .server.exits import FAILED, exit_code, told
+from .server.settings import DEFAULT_PORT, Settings, check_binding, load_settings, settings_table
+
+if TYPE_CHECKING:
+    from .accounts import User
+    from .core.keyring import Keyring
+    from .server.assembly import Parts
+
+__all__ = ["main"]
+
+# What a command needs beyond settings is imported when it runs, so that --help answers at once.
+
+
+class _Commands(click.Group):
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyturnError as error:
+            click.echo(f"Error: {told(error)}", err=True)
+            context.exit(exit_code(error))
+
+
+class _ListsSettings(click.Command):
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of settings, under the options."""
+        del ctx
+        with formatter.section("Settings"):
+            formatter.write_text(
+                "From the environment, or from FILE in lower case without KEYTURN_. Times are whole"
+                " seconds; lists are separated by commas."
+            )
+            formatter.write_paragraph()
+            formatter.write_dl(
+                [
+                    (name, f"{purpose}. [{default}]" if default else f"{purpose}.")
+                    for name, default, purpose in settings_table()
+                ]
+            )
+
+
+_config = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TOML file of settings; the environment wins.",
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_password_stdin = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from the first line of input."
+)
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    @_config
+    @wraps(command)
+    def run(config: Path | None, **arguments: Any) -> None:
+        command(load_settings(os.environ, config), **arguments)
+
+    return run
+
+
+def _with_parts(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    @_with_settings
+    @wraps(command)
+    def run(settings: Settings, **arguments: Any) -> None:
+        asyncio.run(_run(settings, command, arguments))
+
+    return run
+
+
+async def _run(
+    settings: Settings, command: Callable[..., Awaitable[None]], arguments: dict[str, Any]
+) -> None:
+    from .server.assembly import open_parts
+
+    parts = await open_parts(settings)
+    try:
+        await command(parts, **arguments)
+    finally:
+        await parts.close()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """Keyturn keeps users signed in.
+
+    Settings come from the environment or a TOML file; `keyturn serve --help` lists them. Commands
+    work whether a server is running or not, and running servers follow within a second.
+
+    Exit codes: 0 done; 1 cannot be done, or the doctor found something; 2 wrong usage, or a
+    setting, secret or database that cannot be used; 3 the database does not answer, try again.
+    """
+
+
+# ── init, serve, doctor ─────────────────────────────────────────────────────────────────────────
+
+
+@main.command()
+@_with_settings
+def init(settings: Settings) -> None:
+    """Make what is missing of secret, database and signing key.
+
+    What exists is left as it is. `keyturn serve` does this by itself on its first run, unless
+    secrets are configured.
+    """
+    from .server.assembly import database_file, prepare
+
+    asyncio.run(prepare(settings, create=True))
+    click.echo(f"Ready, with database {database_file(settings)}; start with `keyturn serve`.")
+
+
+@main.command(cls=_ListsSettings)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port to listen on; 0 is any free one.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that answer.",
+)
+@_config
+def serve(host: str, port: int, workers: int, config: Path | None) -> None:
+    """Answer HTTP requests until told to stop.
+
+    The first run makes a secret and a database. SIGTERM and SIGINT (Ctrl+C) stop it once the
+    requests in flight are answered. TLS is the business of a proxy in front; an address other than
+    loopback needs KEYTURN_PUBLIC_URL to be https.
+    """
+    from .server.logs import configure_logs
+    from .server.run import serve as serve_until_told
+
+    listener = _listen(host, port)
+    settings = load_settings(os.environ, config, port=listener.getsockname()[1])
+    check_binding(settings, host)
+    configure_logs(settings.log_level, settings.log_format)
+    sys.exit(serve_until_told(settings, listener, workers))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    from .server.run import listen
+
+    try:
+        return listen(host, port)
+    except OSError as error:
+        why = str(error.strerror).partition(" (")[0]
+        raise click.ClickException(
+            f"cannot listen on {host} port {port}: {why}; choose others with --host and --port"
+        ) from None
+
+
+@main.command()
+@_with_settings
+def doctor(settings: Settings) -> None:
+    """Look for what is wrong, and say what to change.
+
+    Looks at settings, modes of files, secrets, clock, the database, and whether the secrets open
+    its signing keys. Changes nothing. Exits with 1 if something is wrong.
+    """
+    from .server.doctor import examine
+
+    findings = asyncio.run(examine(settings))
+    for subject, advice in findings:
+        click.echo(f"WRONG {subject}: {advice}" if advice else f"ok    {subject}")
+    if any(advice for _, advice in findings):
+        sys.exit(FAILED)
+
+
+# ── users ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@main.group()
+def users() -> None:
+    """Add users, list them, keep them out, let them in."""
+
+
+@users.command()
+@click.argument("username")
+@click.argument("email")
+@click.argument("fullname")
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    metavar="WORD",
+    help="A permission that the user's access tokens carry; may be repeated.",
+)
+@_password_stdin
+@_with_parts
+async def add(
+    parts: Parts,
+    username: str,
+    email: str,
+    fullname: str,
+    permissions: tuple[str, ...],
+    *,
+    password_stdin: bool,
+) -> None:
+    """Add a user.
+
+    USERNAME or EMAIL is what they sign in with. Asks for the password, twice.
+    """
+    user = await parts.accounts.register(
+        username,
+        email,
+        fullname,
+        _read_password(from_stdin=password_stdin),
+        permissions=permissions,
+    )
+    click.echo(f"Added {user.username}.")
+
+
+@users.command(name="list")
+@_as_json
+@_with_parts
+async def list_users(parts: Parts, *, as_json: bool) -> None:
+    """List all users, in the order of their names."""
+    rows = [
+        {
+            "id": user.id,
+            "username": user.username,
+            "email": user.email,
+            "fullname": user.fullname,
+            "permissions": list(user.permissions),
+            "createdAt": _iso(user.created_at),
+            "disabledAt": _iso(user.disabled_at),
+        }
+        async for user in _all_users(parts)
+    ]
+    _show(rows, as_json=as_json)
+
+
+@users.command()
+@click.argument("user")
+@_with_parts
+async def disable(parts: Parts, user: str) -> None:
+    """Keep a user out.
+
+    USER is a username or email. All their sessions end, and they cannot sign in.
+    """
+    found = await _find(parts, user)
+    await parts.accounts.disable(found.id)
+    click.echo(f"Disabled {found.username}; all their sessions have ended.")
+
+
+@users.command()
+@click.argument("user")
+@_with_parts
+async def enable(parts: Parts, user: str) -> None:
+    """Let a disabled user in again.
+
+    USER is a username or email.
+    """
+    found = await _find(parts, user)
+    await parts.accounts.enable(found.id)
+    click.echo(f"Enabled {found.username}.")
+
+
+@users.command()
+@click.argument("user")
+@_password_stdin
+@_with_parts
+async def passwd(parts: Parts, user: str, *, password_stdin: bool) -> None:
+    """Give a user another password.
+
+    USER is a username or email. Asks for the password, twice. All their sessions end.
+    """
+    found = await _find(parts, user)
+    await parts.accounts.set_password(found.id, _read_password(from_stdin=password_stdin))
+    click.echo(f"Changed the password of {found.username}; all their sessions have ended.")
+
+
+async def _all_users(parts: Parts) -> AsyncIterator[User]:
+    after = ""
+    while page := await parts.accounts.list_users(after=after):
+        for user in page:
+            yield user
+        after = page[-1].username
+
+
+async def _find(parts: Parts, name: str) -> User:
+    from .accounts import UserUnknown
+
+    try:
+        return await parts.accounts.find_user(name)
+    except UserUnknown:
+        raise click.ClickException(
+            f"there is no user {name!r}; `keyturn users list` shows all"
+        ) from None
+
+
+def _read_password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        line = sys.stdin.buffer.readline()
+        try:
+            return line.removesuffix(b"\n").removesuffix(b"\r").decode()
+        except UnicodeDecodeError:
+            raise click.UsageError("the password on standard input is not UTF-8") from None
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask at: use --password-stdin")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+# ── sessions ────────────────────────────────────────────────────────────────────────────────────
+
+
+@main.group()
+def sessions() -> None:
+    """List the sessions of users, and end them."""
+
+
+@sessions.command(name="list")
+@click.argument("user")
+@_as_json
+@_with_parts
+async def list_sessions(parts: Parts, user: str, *, as_json: bool) -> None:
+    """List the living sessions of a user, newest first.
+
+    USER is a username or email.
+    """
+    found = await _find(parts, user)
+    rows = [
+        {
+            "sid": session.sid,
+            "createdAt": _iso(session.created_at),
+            "lastUsed": _iso(session.last_used_at),
+            "address": session.device.address,
+            "userAgent": session.device.user_agent,
+        }
+        for session in await parts.sessions.list(found.id)
+    ]
+    _show(rows, as_json=as_json)
+
+
+# An id of a session may begin with a dash.
+@sessions.command(context_settings={"ignore_unknown_options": True})
+@click.argument("sid", required=False)
+@click.option("--user", metavar="USER", help="End all sessions of this user.")
+@click.option("--everyone", is_flag=True, help="End all sessions of all users.")
+@_with_parts
+async def revoke(parts: Parts, sid: str | None, user: str | None, *, everyone: bool) -> None:
+    """End a session, all of a user, or all there are.
+
+    SID is as `keyturn sessions list` shows it. Running servers refuse the access tokens within a
+    second.
+    """
+    if [sid is not None, user is not None, everyone].count(True) != 1:
+        raise click.UsageError("name one of SID, --user USER and --everyone")
+    if sid is not None:
+        await parts.sessions.revoke(sid)
+        click.echo("Ended the session.")
+        return
+    ended = 0
+    if user is not None:
+        ended += await parts.sessions.revoke_all((await _find(parts, user)).id)
+    else:
+        async for each in _all_users(parts):
+            ended += await parts.sessions.revoke_all(each.id)
+    click.echo(f"Ended {ended} session{'' if ended == 1 else 's'}.")
+
+
+# ── keys and secrets ────────────────────────────────────────────────────────────────────────────
+
+
+@main.group()
+def keys() -> None:
+    """The keys that sign access tokens."""
+
+
+@keys.command(name="list")
+@_as_json
+@_with_parts
+async def list_keys(parts: Parts, *, as_json: bool) -> None:
+    """List the signing keys.
+
+    One signs; newer ones are to come, older ones only check the tokens that they signed.
+    """
+    keyring = await _keyring(parts)
+    now = parts.sessions.now()
+    rows = [
+        {
+            "kid": key.kid,
+            "algorithm": key.algorithm,
+            "createdAt": _iso(key.created_at),
+            "signsFrom": _iso(key.use_from),
+            "state": "to come" if key.use_from > now else "checks only",
+        }
+        | ({"state": "signs"} if key is keyring.signing_key(now) else {})
+        for key in keyring.keys
+    ]
+    _show(rows, as_json=as_json)
+
+
+@keys.command()
+@_with_parts
+async def rotate(parts: Parts) -> None:
+    """Make a new signing key, of the configured algorithm.
+
+    It is published now and signs in a quarter of an hour, when all copies of the public keys know
+    it. The old one checks until its last token has ended, and is then dropped. Nobody notices.
+    """
+    await _keyring(parts)  # a key sealed under another secret would be one that no server opens
+    kid = await parts.sessions.rotate_keys()
+    [key] = [key for key in parts.sessions.keyring.keys if key.kid == kid]
+    click.echo(f"Made {key.algorithm} key {kid}; it signs from {_iso(key.use_from)}.")
+
+
+async def _keyring(parts: Parts) -> Keyring:
+    from .core.keyring import Keyring
+    from .signing_keys import open_key
+
+    stored = await parts.store.signing_keys()
+    return Keyring(open_key(key, parts.sessions.secrets) for key in stored)
+
+
+@main.group()
+def secrets() -> None:
+    """The server's secrets."""
+
+
+@secrets.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def new(file: Path) -> None:
+    """Write a new secret into a new file.
+
+    To change the secret so that nobody notices: name the new file in second place of
+    KEYTURN_SECRET_FILE (old,new) and restart all servers; then in first place (new,old) and
+    restart; then, once KEYTURN_IDLE_TIMEOUT has passed and `keyturn doctor` finds nothing wrong,
+    take the old one away.
+    """
+    from .server.secret_files import make_secret_file
+
+    make_secret_file(file)
+    click.echo(f"Wrote a secret into {file}.")
+
+
+# ── output ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _iso(time: int | None) -> str | None:
+    return None if time is None else f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _show(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif rows:
+        cells = [tuple(rows[0]), *(tuple(map(_cell, row.values())) for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for line in cells:
+            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            click.echo("  ".join(padded).rstrip())
+
+
+def _cell(value: Any) -> str:
+    """Without what could command the terminal: some of it was sent by strangers."""
+    text = " ".join(value) if isinstance(value, list) else str("" if value is None else value)
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,459 @@
+"""The command line: users, sessions, keys and secrets, with the server up or down."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from keyturn.accounts import User, open_users
+from keyturn.cli import main
+from keyturn.core.errors import SessionRevoked
+from keyturn.core.model import Device, Tokens
+from keyturn.server.assembly import Parts, open_parts
+from keyturn.server.settings import load_settings
+
+from .server.processes import (
+    KEYTURN,
+    PATIENCE,
+    clean_environment,
+    register,
+    run_keyturn,
+    serving,
+    sign_in,
+    until,
+)
+
+PASSWORD = "correct horse battery"
+SID = "-AAAAAAAAAAAAAAAAAAAAA"
+
+
+class Command:
+    """``keyturn`` in this process, with its data in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {"KEYTURN_DATA_DIR": str(folder / "data")}
+
+    def __call__(self, *arguments: str, typed: str | bytes = "", **environment: str) -> Result:
+        runner = CliRunner(env={**self.environment, **environment})
+        return runner.invoke(main, arguments, input=typed)
+
+    def told(self, *arguments: str, typed: str = "") -> str:
+        """What a command that works prints."""
+        result = self(*arguments, typed=typed)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    def rows(self, *arguments: str) -> list[dict[str, Any]]:
+        """What a command that lists prints as JSON."""
+        rows: list[dict[str, Any]] = json.loads(self.told(*arguments, "--json"))
+        return rows
+
+    def meanwhile(self, work: Callable[[Parts], Awaitable[Any]]) -> Any:
+        """What a server would do on the same database."""
+
+        async def run() -> Any:
+            parts = await open_parts(load_settings(self.environment))
+            await parts.sessions.load()
+            try:
+                return await work(parts)
+            finally:
+                await parts.close()
+
+        return asyncio.run(run())
+
+    def sign_in(self, name: str = "ada", **device: str) -> Tokens:
+        async def login(parts: Parts) -> Tokens:
+            return (await parts.accounts.login(name, PASSWORD, device=Device(**device)))[1]
+
+        tokens: Tokens = self.meanwhile(login)
+        return tokens
+
+
+@pytest.fixture
+def keyturn(tmp_path: Path) -> Command:
+    """After ``keyturn init``, with user ada."""
+    command = Command(tmp_path)
+    command.told("init")
+    command.told(
+        "users", "add", "ada", "ada@example.com", "Ada L", "--password-stdin", typed=PASSWORD
+    )
+    return command
+
+
+# ── users ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_user_who_was_added_is_listed_and_signs_in(keyturn: Command) -> None:
+    """What was given is kept as it was given."""
+    [row] = keyturn.rows("users", "list")
+    tokens = keyturn.sign_in("ADA@example.com")
+
+    assert row["username"] == "ada"
+    assert row["email"] == "ada@example.com"
+    assert row["fullname"] == "Ada L"
+    assert row["disabledAt"] is None
+    assert tokens.session.user_id == row["id"]
+
+
+def test_permissions_are_given_with_the_user(keyturn: Command) -> None:
+    """They travel in the access tokens."""
+    keyturn.told(
+        *("users", "add", "bob", "bob@example.com", "Bob", "--password-stdin"),
+        *("--permission", "read", "--permission", "write"),
+        typed=PASSWORD,
+    )
+
+    assert keyturn.sign_in("bob").session.claims.permissions == ("read", "write")
+
+
+def test_all_users_are_listed_however_many(keyturn: Command) -> None:
+    """More than the store gives in one piece, in the order of their names."""
+
+    async def add_many(parts: Parts) -> None:
+        for number in range(250):
+            name = f"user{number:03}"
+            user = User(
+                id=name, username=name, email=f"{name}@a.example", fullname="", created_at=0
+            )
+            await open_users(parts.store).add(user, "no hash")
+
+    keyturn.meanwhile(add_many)
+    names = [row["username"] for row in keyturn.rows("users", "list")]
+
+    assert names == ["ada", *(f"user{number:03}" for number in range(250))]
+
+
+def test_a_disabled_user_is_out_until_enabled(keyturn: Command) -> None:
+    """G6: their sessions are over, and they cannot sign in; afterwards they can again."""
+    tokens = keyturn.sign_in()
+    keyturn.told("users", "disable", "ada")
+    disabled = keyturn.rows("users", "list")[0]["disabledAt"]
+    with pytest.raises(SessionRevoked):
+        keyturn.meanwhile(lambda parts: parts.sessions.refresh(tokens.refresh_token))
+    keyturn.told("users", "enable", "ada@example.com")
+
+    assert disabled.endswith("Z")
+    assert keyturn.sign_in().session.user_id == tokens.session.user_id
+
+
+def test_passwd_ends_all_sessions_and_the_new_password_counts(keyturn: Command) -> None:
+    """C7, G5: as an administrator, without knowing the old one."""
+    tokens = keyturn.sign_in()
+    keyturn.told("users", "passwd", "ada", "--password-stdin", typed="another long sentence\n")
+    with pytest.raises(SessionRevoked):
+        keyturn.meanwhile(lambda parts: parts.sessions.refresh(tokens.refresh_token))
+
+    keyturn.meanwhile(lambda parts: parts.accounts.authenticate("ada", "another long sentence"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("add", "ada", "a2@a.example", "A", "--password-stdin"), "already exists"),
+        (("add", "a@b", "a2@a.example", "A", "--password-stdin"), "username "),
+        (("add", "bob", "nowhere", "A", "--password-stdin"), "email "),
+        (("disable", "bob"), "there is no user 'bob'; `keyturn users list` shows all"),
+        (("enable", "bob"), "there is no user 'bob'"),
+        (("passwd", "bob", "--password-stdin"), "there is no user 'bob'"),
+    ],
+)
+def test_what_cannot_be_done_with_a_user_is_said(
+    keyturn: Command, arguments: tuple[str, ...], sentence: str
+) -> None:
+    """Exit code 1 and a sentence."""
+    result = keyturn("users", *arguments, typed=PASSWORD)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert sentence in result.stderr
+
+
+@pytest.mark.parametrize("password", ["short", "password123", "keyturn-keyturn", ""])
+def test_a_password_that_will_not_do_is_refused(keyturn: Command, password: str) -> None:
+    """F1, F3: the rules of the server hold for the command, which does not repeat it."""
+    result = keyturn("users", "passwd", "ada", "--password-stdin", typed=password)
+
+    assert result.exit_code == 1
+    assert "Password " in result.stderr
+    assert not password or password not in result.stderr
+
+
+def test_only_the_line_end_is_no_part_of_a_password(keyturn: Command) -> None:
+    """F4: spaces are, and a second line is nothing."""
+    keyturn.told("users", "passwd", "ada", "--password-stdin", typed="  two spaces  \r\nmore\n")
+
+    keyturn.meanwhile(lambda parts: parts.accounts.authenticate("ada", "  two spaces  "))
+
+
+def test_a_password_that_is_not_text_is_refused(keyturn: Command) -> None:
+    """Bytes of another encoding would never be typed again."""
+    result = keyturn("users", "passwd", "ada", "--password-stdin", typed=b"\xff" * 12)
+
+    assert result.exit_code == 2
+    assert "is not UTF-8" in result.stderr
+
+
+def test_without_a_terminal_there_is_no_question(keyturn: Command) -> None:
+    """A script that forgot --password-stdin is told so instead of hanging."""
+    result = keyturn("users", "passwd", "ada", typed=PASSWORD)
+
+    assert result.exit_code == 2
+    assert "use --password-stdin" in result.stderr
+
+
+def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(keyturn: Command) -> None:
+    """F10: it is in no argument, and on no screen."""
+    terminal, end = pty.openpty()
+    asking = subprocess.Popen(
+        [*KEYTURN, "users", "passwd", "ada"],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env=clean_environment(keyturn.folder),
+        start_new_session=True,
+    )
+    os.close(end)
+    screen = ""
+    for question in ("Password", "Repeat"):
+        while question not in screen or not screen.endswith(": "):
+            screen += os.read(terminal, 1024).decode()
+        os.write(terminal, b"another long sentence\n")
+    code = asking.wait(PATIENCE)
+    screen += os.read(terminal, 1024).decode()
+    os.close(terminal)
+
+    assert code == 0
+    assert "another" not in screen
+    keyturn.meanwhile(lambda parts: parts.accounts.authenticate("ada", "another long sentence"))
+
+
+def passwords_as_arguments(command: click.Command) -> list[str]:
+    names = [parameter.name for parameter in command.params if not getattr(parameter, "is_flag", 0)]
+    nested = command.commands.values() if isinstance(command, click.Group) else ()
+    return [name for name in names if name and ("password" in name or "secret" in name)] + [
+        name for each in nested for name in passwords_as_arguments(each)
+    ]
+
+
+def test_no_command_takes_a_password_or_a_secret_as_an_argument() -> None:
+    """F10: arguments are visible to every process of the machine."""
+    assert passwords_as_arguments(main) == []
+
+
+# ── sessions ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_sessions_of_a_user_are_listed_without_tokens(keyturn: Command) -> None:
+    """G4: where from and when, newest first; and nothing that could be presented."""
+    first = keyturn.sign_in(address="192.0.2.1", user_agent="Firefox")
+    second = keyturn.sign_in()
+    rows = keyturn.rows("sessions", "list", "ada")
+
+    assert {row["sid"] for row in rows} == {first.session.sid, second.session.sid}
+    assert ("192.0.2.1", "Firefox") in {(row["address"], row["userAgent"]) for row in rows}
+    assert {tuple(row) for row in rows} == {
+        ("sid", "createdAt", "lastUsed", "address", "userAgent")
+    }
+
+
+def test_what_a_stranger_sent_cannot_command_the_terminal(keyturn: Command) -> None:
+    """A name of a browser may hold anything."""
+    keyturn.sign_in(user_agent="\x1b[2J\x1b]0;gotcha\x07")
+
+    assert "\x1b" not in keyturn.told("sessions", "list", "ada")
+
+
+def test_a_session_is_revoked_by_its_id(keyturn: Command) -> None:
+    """G5: with the server down; the others live on."""
+    first, second = keyturn.sign_in(), keyturn.sign_in()
+    keyturn.told("sessions", "revoke", first.session.sid)
+
+    assert [row["sid"] for row in keyturn.rows("sessions", "list", "ada")] == [second.session.sid]
+
+
+def test_all_sessions_of_a_user_are_revoked(keyturn: Command) -> None:
+    """G5: of that user only."""
+    keyturn.told("users", "add", "bob", "bob@a.example", "Bob", "--password-stdin", typed=PASSWORD)
+    for name in ("ada", "ada", "bob"):
+        keyturn.sign_in(name)
+
+    assert keyturn.told("sessions", "revoke", "--user", "ada") == "Ended 2 sessions.\n"
+    assert len(keyturn.rows("sessions", "list", "bob")) == 1
+
+
+def test_all_sessions_of_everyone_are_revoked(keyturn: Command) -> None:
+    """G5: whatever happened."""
+    keyturn.sign_in()
+
+    assert keyturn.told("sessions", "revoke", "--everyone") == "Ended 1 session.\n"
+    assert keyturn.rows("sessions", "list", "ada") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ((SID,), 1, "No such session"),
+        (("no-sid",), 1, "No such session"),
+        (("--user", "bob"), 1, "there is no user 'bob'"),
+        ((), 2, "name one of SID, --user USER and --everyone"),
+        ((SID, "--everyone"), 2, "name one of SID, --user USER and --everyone"),
+    ],
+)
+def test_what_cannot_be_revoked_is_said(
+    keyturn: Command, arguments: tuple[str, ...], code: int, sentence: str
+) -> None:
+    """An id that begins with a dash is no option."""
+    result = keyturn("sessions", "revoke", *arguments)
+
+    assert result.exit_code == code
+    assert sentence in result.stderr
+
+
+def test_a_running_server_follows_the_command(tmp_path: Path) -> None:
+    """G5: what another process revoked is refused by the server, without a word to it."""
+    with serving(tmp_path) as server, server.client() as client:
+        register(client)
+        tokens = sign_in(client)
+        bearer = {"authorization": f"Bearer {tokens['accessToken']}"}
+        before = client.get("/me", headers=bearer)
+        revoked = run_keyturn(tmp_path, "sessions", "revoke", "--user", "ada")
+        until(lambda: client.get("/me", headers=bearer).status_code == 401)
+        exchange = client.post("/refresh-token", json={"refreshToken": tokens["refreshToken"]})
+
+    assert before.status_code == 200
+    assert revoked.stdout == "Ended 1 session.\n"
+    assert exchange.json()["code"] == "session_revoked"
+    assert exchange.json()["reason"] == "revoked_by_admin"
+
+
+# ── keys and secrets ────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_key_is_published_before_it_signs(keyturn: Command) -> None:
+    """E2, H9: nobody is handed a token whose key is unknown yet."""
+    [old] = keyturn.rows("keys", "list")
+    told = keyturn.told("keys", "rotate")
+    rows = keyturn.rows("keys", "list")
+
+    assert [row["state"] for row in rows] == ["signs", "to come"]
+    assert rows[0] == old
+    assert rows[1]["kid"] in told
+    assert rows[1]["signsFrom"] in told
+
+
+def test_a_key_is_not_added_under_a_foreign_secret(keyturn: Command) -> None:
+    """It would be one that no server opens."""
+    result = keyturn("keys", "rotate", KEYTURN_SECRET="another-secret-of-thirty-two-bytes")
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: KEYTURN_SECRET: does not open signing key")
+    assert len(keyturn.rows("keys", "list")) == 1
+
+
+def test_an_administrator_with_other_settings_changes_no_key(keyturn: Command) -> None:
+    """Who lists users with an algorithm that the server does not have makes no key of it."""
+    keyturn("users", "list", KEYTURN_SIGNING_ALGORITHM="EdDSA")
+
+    assert [row["algorithm"] for row in keyturn.rows("keys", "list")] == ["ES256"]
+
+
+def test_a_new_secret_goes_into_its_file_only(tmp_path: Path) -> None:
+    """H9: it is made, and not shown."""
+    file = tmp_path / "secret"
+    told = Command(tmp_path).told("secrets", "new", str(file))
+    again = Command(tmp_path)("secrets", "new", str(file))
+
+    assert file.read_text().strip() not in told
+    assert again.exit_code == 2
+    assert "exists already and was left alone" in again.stderr
+
+
+# ── all of them ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_init_may_be_run_again(keyturn: Command) -> None:
+    """It makes what is missing, and nothing is."""
+    secret = (keyturn.folder / "data" / "secret").read_bytes()
+    keyturn.told("init")
+
+    assert (keyturn.folder / "data" / "secret").read_bytes() == secret
+    assert len(keyturn.rows("users", "list")) == 1
+
+
+def test_the_doctor_tells_by_its_exit_code(keyturn: Command) -> None:
+    """For monitoring: 0 and every line ok, or 1 and what to change."""
+    well = keyturn("doctor")
+    (keyturn.folder / "data").chmod(0o755)
+    wrong = keyturn("doctor")
+
+    assert (well.exit_code, wrong.exit_code) == (0, 1)
+    assert all(line.startswith("ok ") for line in well.output.splitlines())
+    assert "WRONG modes of files and folders: others can get at" in wrong.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("users", "list"), ("sessions", "list", "ada"), ("keys", "list"), ("keys", "rotate")],
+)
+def test_before_the_first_run_commands_make_nothing(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """Exit code 2, a sentence that says how to begin, and no file."""
+    result = Command(tmp_path)(*arguments)
+
+    assert result.exit_code == 2
+    assert "`keyturn init`" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_of_a_command_may_be_in_a_file(keyturn: Command) -> None:
+    """Every command that opens the database takes --config."""
+    config = keyturn.folder / "keyturn.toml"
+    config.write_text(f'data_dir = "{keyturn.folder / "data"}"\n')
+    result = CliRunner().invoke(main, ["users", "list", "--config", str(config)])
+
+    assert "ada@example.com" in result.output
+
+
+def every_command(command: click.Command, *names: str) -> list[tuple[str, ...]]:
+    nested = command.commands if isinstance(command, click.Group) else {}
+    below = [path for name, each in nested.items() for path in every_command(each, *names, name)]
+    return [names, *below]
+
+
+@pytest.mark.parametrize("names", every_command(main), ids=" ".join)
+def test_every_command_explains_itself(names: tuple[str, ...]) -> None:
+    """In lines that fit a terminal, and in a list without an ellipsis."""
+    result = CliRunner().invoke(main, [*names, "--help"], terminal_width=80)
+
+    assert result.exit_code == 0
+    assert "..." not in result.output.partition("Options:")[2]
+    assert max(map(len, result.output.splitlines())) <= 80
+
+
+def test_help_shows_every_setting(tmp_path: Path) -> None:
+    """The table behind ``serve --help`` is the one that settings are read by."""
+    told = Command(tmp_path).told("serve", "--help")
+
+    assert all(f"KEYTURN_{name.upper()}" in told for name in load_settings({}).__dict__)
+
+
+def test_help_answers_without_waiting_for_the_server() -> None:
+    """What a command does not need, it does not import."""
+    program = "import sys, keyturn.cli; print({'uvicorn', 'apsw', 'argon2'} & set(sys.modules))"
+
+    assert (
+        subprocess.check_output([KEYTURN[0].replace("keyturn", "python"), "-c", program])
+        == b"set()\n"
+    )

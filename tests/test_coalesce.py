@@ -1,0 +1,211 @@
+"""Many waiting operations become one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from keyturn.coalesce import Coalescer
+
+
+class Calls:
+    """Calls that are under way until they are let go, each in its turn."""
+
+    def __init__(self) -> None:
+        self.carried: list[list[str]] = []
+        self._gates: list[asyncio.Future[None]] = []
+
+    async def __call__(self, items: Sequence[str]) -> list[str]:
+        self.carried.append(list(items))
+        gate = asyncio.get_running_loop().create_future()
+        self._gates.append(gate)
+        await gate
+        return [item.upper() for item in items]
+
+    async def let_go(self, call: int, error: Exception | None = None) -> None:
+        """End a call, and let whatever follows from that happen."""
+        if error is None:
+            self._gates[call].set_result(None)
+        else:
+            self._gates[call].set_exception(error)
+        await settle()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def first_letter(item: str) -> str:
+    return item[0]
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+async def test_a_lone_item_goes_at_once(calls: Calls) -> None:
+    """An idle store adds no delay."""
+    answer = Coalescer(calls, key=first_letter).submit("a")
+    await settle()
+    await calls.let_go(0)
+
+    assert (calls.carried, answer.result()) == ([["a"]], "A")
+
+
+async def test_arrivals_of_one_turn_share_a_call(calls: Calls) -> None:
+    """Each gets its own result, in any order of waiting."""
+    coalescer = Coalescer(calls, key=first_letter)
+    answers = [coalescer.submit(item) for item in "abc"]
+    await settle()
+    await calls.let_go(0)
+
+    assert (calls.carried, [answer.result() for answer in answers]) == ([["a", "b", "c"]], [*"ABC"])
+
+
+async def test_arrivals_gather_while_a_call_is_under_way(calls: Calls) -> None:
+    """The next call carries them all, and is made without anybody's asking."""
+    coalescer = Coalescer(calls, key=first_letter)
+    coalescer.submit("a")
+    await settle()
+    for item in "bcd":
+        coalescer.submit(item)
+        await settle()
+    before = list(calls.carried)
+    await calls.let_go(0)
+
+    assert (before, calls.carried) == ([["a"]], [["a"], ["b", "c", "d"]])
+    assert (coalescer.calls, coalescer.items) == (2, 4)
+
+
+async def test_a_call_carries_so_many_at_most(calls: Calls) -> None:
+    """The others go by the next ones, first come first served."""
+    coalescer = Coalescer(calls, key=first_letter, at_most=2)
+    for item in "abcde":
+        coalescer.submit(item)
+    await settle()
+    await calls.let_go(0)
+    await calls.let_go(1)
+
+    assert calls.carried == [["a", "b"], ["c", "d"], ["e"]]
+
+
+async def test_no_two_of_one_key_share_a_call(calls: Calls) -> None:
+    """The later one waits for the next, and they keep their order."""
+    coalescer = Coalescer(calls, key=first_letter, at_most=2)
+    for item in ("a1", "a2", "b1", "a3", "b2"):
+        coalescer.submit(item)
+    await settle()
+    await calls.let_go(0)
+    await calls.let_go(1)
+
+    assert calls.carried == [["a1", "b1"], ["a2", "b2"], ["a3"]]
+
+
+async def test_a_failing_call_fails_its_own(calls: Calls) -> None:
+    """Each that it carried is told, and the next call goes on."""
+    coalescer = Coalescer(calls, key=first_letter)
+    failed = [coalescer.submit(item) for item in "ab"]
+    await settle()
+    later = coalescer.submit("c")
+    await calls.let_go(0, OSError("disk"))
+    await calls.let_go(1)
+
+    assert [str(answer.exception()) for answer in failed] == ["disk", "disk"]
+    assert later.result() == "C"
+
+
+async def test_a_call_that_answers_too_little_fails() -> None:
+    """Nobody waits for ever."""
+
+    async def forgetful(items: Sequence[str]) -> list[str]:
+        return list(items)[:1]
+
+    coalescer = Coalescer(forgetful, key=first_letter)
+    answers = [coalescer.submit(item) for item in "ab"]
+    await settle()
+
+    assert isinstance(answers[1].exception(), ValueError)
+    assert answers[0].result() == "a"
+
+
+async def test_a_cancelled_waiter_does_not_cancel_the_call(calls: Calls) -> None:
+    """Neither while it waits for its call nor while that is under way: others are on board."""
+    coalescer = Coalescer(calls, key=first_letter)
+    under_way = [coalescer.submit(item) for item in "ab"]
+    await settle()
+    waiting = [coalescer.submit(item) for item in "cd"]
+    under_way[0].cancel()
+    waiting[0].cancel()
+    await calls.let_go(0)
+    await calls.let_go(1)
+
+    assert (under_way[1].result(), waiting[1].result()) == ("B", "D")
+    assert calls.carried == [["a", "b"], ["c", "d"]]
+
+
+async def test_drain_waits_for_everything(calls: Calls) -> None:
+    """What is under way, what is waiting, and what was submitted this moment."""
+    coalescer = Coalescer(calls, key=first_letter, at_most=1)
+    answers = [coalescer.submit(item) for item in "ab"]
+    draining = asyncio.create_task(coalescer.drain())
+    done = []
+    for call in range(2):
+        await settle()
+        done.append(draining.done())
+        await calls.let_go(call)
+    await draining
+
+    assert (done, [answer.result() for answer in answers]) == ([False, False], ["A", "B"])
+
+
+async def test_draining_nothing_ends_at_once(calls: Calls) -> None:
+    """There is nothing to wait for."""
+    await Coalescer(calls, key=first_letter).drain()
+
+    assert calls.carried == []
+
+
+async def test_a_drain_given_up_does_not_cancel_the_call(calls: Calls) -> None:
+    """Whoever waits to close may lose patience; the call goes on."""
+    coalescer = Coalescer(calls, key=first_letter)
+    answer = coalescer.submit("a")
+    await settle()
+    draining = asyncio.create_task(coalescer.drain())
+    await settle()
+    draining.cancel()
+    await settle()
+    await calls.let_go(0)
+
+    assert answer.result() == "A"
+
+
+async def test_lanes_carry_calls_at_once(calls: Calls) -> None:
+    """What does not fit into one goes by another that is free, whenever it came."""
+    coalescer = Coalescer(calls, key=first_letter, at_most=2, lanes=2)
+    for item in "abc":
+        coalescer.submit(item)
+    await settle()
+    coalescer.submit("d")
+    await settle()
+    both_busy = list(calls.carried)
+    await calls.let_go(1)
+
+    assert (both_busy, calls.carried[2:]) == ([["a", "b"], ["c"]], [["d"]])
+
+
+async def test_no_two_of_one_key_are_in_two_lanes(calls: Calls) -> None:
+    """They would race each other; the free lane carries what else there is."""
+    coalescer = Coalescer(calls, key=first_letter, lanes=2)
+    coalescer.submit("a1")
+    await settle()
+    for item in ("a2", "b1"):
+        coalescer.submit(item)
+    await settle()
+    while_a_is_under_way = list(calls.carried)
+    await calls.let_go(0)
+
+    assert (while_a_is_under_way, calls.carried[2:]) == ([["a1"], ["b1"]], [["a2"]])
