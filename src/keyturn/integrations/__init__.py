@@ -1,0 +1,1 @@
+"""Keyturn in other people's servers and frameworks; each module is thin."""

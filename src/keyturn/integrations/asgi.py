@@ -1,0 +1,103 @@
+"""The endpoints as a raw ASGI application, for uvicorn and its like."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+from keyturn.wire.endpoints import Endpoints
+from keyturn.wire.http import LONGEST_BODY, Request, announces_too_much
+
+__all__ = ["App"]
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+
+
+class App:
+    """An ASGI 3 application.
+
+    Args:
+        endpoints: what is served.
+        lifespan: makes what is entered before the first request and left after the last one, such
+            as the ``Sessions``.
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        *,
+        lifespan: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
+    ) -> None:
+        self._endpoints = endpoints
+        self._lifespan = lifespan
+        self._base_path = endpoints.settings.base_path
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """Serve one connection of the kinds ``http`` and ``lifespan``."""
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    async def _serve(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        headers = scope["headers"]
+        # A body that is refused for its length is not asked for.
+        body = b"" if announces_too_much(headers) else await _read_body(receive)
+        if body is None:
+            return
+        client = scope.get("client")
+        response = await self._endpoints.handle(
+            Request(
+                scope["method"],
+                self._own_path(scope),
+                scope["query_string"],
+                headers,
+                body,
+                client[0] if client else "",
+            )
+        )
+        await send(
+            {
+                "type": "http.response.start",
+                "status": response.status,
+                "headers": response.headers,
+            }
+        )
+        await send({"type": "http.response.body", "body": response.body})
+
+    def _own_path(self, scope: _Message) -> str:
+        """The path below the base path, which a proxy in front may have taken off already."""
+        path: str = scope["path"]
+        return path.removeprefix(scope.get("root_path") or self._base_path)
+
+    async def _live(self, receive: _Receive, send: _Send) -> None:
+        await receive()
+        stage = "startup"
+        try:
+            async with self._lifespan():
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                stage = "shutdown"
+        except Exception as error:  # noqa: BLE001  the server tells of it, and stops
+            await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _read_body(receive: _Receive) -> bytes | None:
+    """The body, or as much as shows that it is too long; None if the client has gone."""
+    chunks: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunks.append(message.get("body", b""))
+        length += len(chunks[-1])
+        if length > LONGEST_BODY or not message.get("more_body", False):
+            return b"".join(chunks)

@@ -1,0 +1,1 @@
+"""HTTP as values: a ``Request`` in, a ``Response`` out, and nothing of any server or framework."""

@@ -1,0 +1,115 @@
+"""Cookies, to RFC 6265bis: how those of a request are read, and how ours are set and deleted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from .http import Header
+from .settings import REFRESH_PATH, CookieSettings, WireSettings
+
+__all__ = ["LONGEST_AGE", "Cookie", "TokenCookie", "access_cookie", "read", "refresh_cookie"]
+
+LONGEST_AGE: Final = 400 * 86_400
+"""Seconds. Browsers cut what is longer, so it would be a false promise."""
+
+_PREFIXES: Final = ("__Host-", "__Secure-", "")
+_BLANK: Final = b" \t"
+_QUOTED_PAIRS: Final = re.compile(rb'=[ \t]*"[^"]*;[^"]*"[ \t]*(?=;|\Z)')
+
+
+def read(headers: Iterable[Header], name: bytes) -> list[str]:
+    """The different values that a request has for cookie ``name``, in their order.
+
+    Names are compared byte for byte, with nothing but spaces and tabs around them taken off, so no
+    look-alike passes for ours; values are never unquoted. What a quoted string encloses together
+    with a semicolon is no cookie: some servers would take it for part of another one.
+    """
+    values = [
+        value.strip(_BLANK).decode("latin-1")
+        for pair in _pairs(headers)
+        for key, equals, value in [pair.partition(b"=")]
+        if equals and key.strip(_BLANK) == name
+    ]
+    return list(dict.fromkeys(values))
+
+
+def _pairs(headers: Iterable[Header]) -> Iterator[bytes]:
+    for name, value in headers:
+        if name == b"cookie":
+            # No cookie that a browser sends has a semicolon in it, quoted or not.
+            yield from (_QUOTED_PAIRS.sub(b"=", value) if b'"' in value else value).split(b";")
+
+
+class Cookie:
+    """One cookie as a browser keeps it: a name, a path and, at times, a domain."""
+
+    def __init__(self, name: str, path: str, domain: str | None, settings: CookieSettings) -> None:
+        self.name = name.encode()
+        self._identity = (name, path, domain)
+        attributes = [f"Path={path}", "HttpOnly", f"SameSite={settings.samesite.capitalize()}"]
+        if domain is not None:
+            attributes.append(f"Domain={domain}")
+        if not settings.insecure_http:
+            attributes.append("Secure")
+        self._attributes = "; ".join(attributes).encode()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cookie) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def set(self, value: str, max_age: int | None) -> Header:
+        """The header that sets it, for ``max_age`` seconds or until the browser closes."""
+        lifetime = b"" if max_age is None else b"; Max-Age=%d" % min(max_age, LONGEST_AGE)
+        return (
+            b"set-cookie",
+            b"%b=%b; %b%b" % (self.name, value.encode(), self._attributes, lifetime),
+        )
+
+    def delete(self) -> Header:
+        """The header that deletes it. A browser finds it by the attributes it was set with."""
+        return self.set("", 0)
+
+
+class TokenCookie(Cookie):
+    """The cookie of one kind of token, and what else may hold such a token.
+
+    ``twins`` have its name, but another path or domain: set under other settings, they are sent
+    beside it. ``strays`` have another name.
+    """
+
+    def __init__(self, token: str, path: str, settings: WireSettings, *past_paths: str) -> None:
+        cookies = settings.cookies
+        super().__init__(cookies.effective_prefix + token, path, cookies.domain, cookies)
+        others = dict.fromkeys(
+            Cookie(prefix + token, other_path, domain, cookies)
+            for prefix in _PREFIXES
+            for other_path in (path, *past_paths)
+            for domain in (None, *_domains(settings))
+            if prefix != "__Host-" or (other_path == "/" and domain is None)
+        )
+        others.pop(self, None)
+        self.twins = [other for other in others if other.name == self.name]
+        self.strays = [other for other in others if other.name != self.name]
+
+
+def _domains(settings: WireSettings) -> list[str]:
+    """Those that a cookie of this host can have: the host's own and the ones above it."""
+    labels = settings.host.split(".")
+    if not labels[-1].isalpha():
+        return []  # an IP address
+    return [".".join(labels[start:]) for start in range(len(labels) - 1)]
+
+
+def access_cookie(settings: WireSettings) -> TokenCookie:
+    """The cookie of the access token, which all paths of the host may need."""
+    return TokenCookie("accessToken", "/", settings)
+
+
+def refresh_cookie(settings: WireSettings) -> TokenCookie:
+    """The cookie of the refresh token. Past settings may have narrowed its path, or not."""
+    narrowest = settings.base_path + REFRESH_PATH
+    return TokenCookie("refreshToken", settings.cookies.refresh_path, settings, "/", narrowest)

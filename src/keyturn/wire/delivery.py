@@ -1,0 +1,83 @@
+"""Where new tokens go: into cookies, into JSON, or both; and how cookies are taken away again."""
+
+from __future__ import annotations
+
+import msgspec
+
+from keyturn.core.model import Tokens
+
+from . import cookies
+from .errors import CookieConflict
+from .http import Header, Request
+from .settings import WireSettings
+from .tokens import PresentedTokens
+
+__all__ = ["Delivery", "Outlet"]
+
+
+class Outlet(msgspec.Struct, frozen=True):
+    """Where the answer to a request may put tokens."""
+
+    cookies: bool
+    json: bool
+
+
+class Delivery:
+    """Decides where tokens go, and makes the ``Set-Cookie`` headers."""
+
+    def __init__(self, presented: PresentedTokens, settings: WireSettings) -> None:
+        self._presented = presented
+        self._tokens_in_body = settings.tokens_in_body
+
+    def outlet(self, request: Request, sid: str | None = None) -> Outlet:
+        """Where to put tokens of session ``sid``, if a body or bearer names it. Cookies of another
+        session are left alone.
+
+        Raises:
+            CookieConflict: then neither is left, and whatever is handed out would be lost.
+        """
+        in_cookies = sid is None or not self._presented.cookies_name_other(request, {sid})
+        in_json = self._tokens_in_body == "always" or (
+            self._tokens_in_body == "auto" and not _made_by_page(request)
+        )
+        if not (in_cookies or in_json):
+            raise CookieConflict
+        return Outlet(in_cookies, in_json)
+
+    def set_cookies(self, tokens: Tokens) -> list[Header]:
+        """Both cookies. On an echo not the refresh cookie: by the time this answer arrives, the
+        browser may hold the next one.
+        """
+        remember = tokens.session.remember
+        access = self._presented.access_cookie.set(
+            tokens.access_token, tokens.expires_in if remember else None
+        )
+        if tokens.echoed:
+            return [access]
+        refresh = self._presented.refresh_cookie.set(
+            tokens.refresh_token, tokens.refresh_expires_in if remember else None
+        )
+        return [access, refresh]
+
+    def delete_cookies(self, request: Request) -> list[Header]:
+        """Take both cookies away, and all else that holds tokens of ours."""
+        own = (self._presented.access_cookie, self._presented.refresh_cookie)
+        return [*(cookie.delete() for cookie in own), *self.delete_variants(request)]
+
+    def delete_variants(self, request: Request) -> list[Header]:
+        """Take away what other settings left: twins unseen, as they may have a path of their own;
+        strays if they hold a token of ours, as the name alone may be somebody else's.
+        """
+        variants: list[cookies.Cookie] = []
+        for cookie in (self._presented.access_cookie, self._presented.refresh_cookie):
+            variants += cookie.twins
+            variants += [stray for stray in cookie.strays if self._holds_ours(request, stray)]
+        return [variant.delete() for variant in variants]
+
+    def _holds_ours(self, request: Request, cookie: cookies.Cookie) -> bool:
+        return any(map(self._presented.sid_of, cookies.read(request.headers, cookie.name)))
+
+
+def _made_by_page(request: Request) -> bool:
+    """Whether a script could read the answer. Programs that are no browsers send neither header."""
+    return any(request.header(name) is not None for name in (b"sec-fetch-site", b"origin"))

@@ -1,0 +1,114 @@
+"""``Endpoints``: from a request to the handler of its route, and what every answer has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from keyturn.accounts import Accounts
+from keyturn.sessions import Sessions
+
+from . import bodies, csrf, headers
+from .errors import CrossOrigin, MethodNotAllowed, NotFound
+from .handlers import Handler, Handlers
+from .http import Request, Response, check_size
+from .problems import answer_to
+from .routes import METADATA_PATH, ROUTES, SESSION_PATH, Route
+from .settings import REFRESH_PATH, WireSettings
+
+__all__ = ["Endpoints"]
+
+_SESSION_PREFIX: Final = SESSION_PATH.partition("{")[0]
+
+_Methods = dict[str, tuple[Route, Handler]]
+
+
+class Endpoints:
+    """All that HTTP clients can ask.
+
+    Args:
+        sessions: loaded by the time of the first request.
+        accounts: on the same sessions.
+        settings: what the wire is told.
+    """
+
+    def __init__(self, sessions: Sessions, accounts: Accounts, settings: WireSettings) -> None:
+        self.settings = settings
+        self._places = _arrange(Handlers(sessions, accounts, settings).by_operation)
+        # RFC 8414, section 3: the path of an issuer comes behind the well-known one.
+        issuer_path = urlsplit(sessions.issuer).path.rstrip("/")
+        self._places[METADATA_PATH + issuer_path] = self._places[METADATA_PATH]
+        self._standing_headers = headers.standing(settings)
+        self._own_origin = settings.origin.encode()
+        self._trusted = frozenset(origin.encode() for origin in settings.trusted_origins)
+
+    async def handle(self, request: Request) -> Response:
+        """Answer ``request``. Never raises: what was not foreseen is logged and answered 503."""
+        try:
+            response = await self._answer(request)
+        except Exception as error:  # noqa: BLE001  whatever it was, somebody waits for an answer
+            response = answer_to(error)
+        return self._finish(request, response)
+
+    async def _answer(self, request: Request) -> Response:
+        check_size(request)
+        methods = self._places.get(_place(request.path))
+        if methods is None:
+            raise NotFound
+        if request.method not in methods:
+            return self._without_route(request, ", ".join(methods))
+        route, handler = methods[request.method]
+        if not self._allows(request):
+            raise CrossOrigin
+        return await handler(request, bodies.read(request, route.body) if route.changes else None)
+
+    def _without_route(self, request: Request, methods: str) -> Response:
+        """The answer to a browser that asks before a page may (CORS preflight), or none."""
+        if request.method == "OPTIONS" and request.header(b"access-control-request-method"):
+            if request.header(b"origin") not in self._trusted_at(request.path):
+                raise CrossOrigin
+            return Response(204, headers.preflight(methods))
+        raise MethodNotAllowed(methods)
+
+    def _allows(self, request: Request) -> bool:
+        return csrf.allows(
+            request.method,
+            request.header(b"sec-fetch-site"),
+            request.header(b"origin"),
+            own_origin=self._own_origin,
+            trusted=self._trusted_at(request.path),
+        )
+
+    def _trusted_at(self, path: str) -> Collection[bytes]:
+        if path == REFRESH_PATH and not self.settings.refresh_from_trusted_origins:
+            return ()
+        return self._trusted
+
+    def _finish(self, request: Request, response: Response) -> Response:
+        finished = [*response.headers, *self._standing_headers]
+        finished += headers.cors(request.header(b"origin"), self._trusted_at(request.path))
+        if all(name != b"cache-control" for name, _ in response.headers):
+            finished.append(headers.NO_STORE)
+        if response.status not in {204, 304}:
+            finished.append((b"content-length", b"%d" % len(response.body)))
+        body = b"" if request.method == "HEAD" else response.body
+        return Response(response.status, finished, body)
+
+
+def _arrange(handlers: Mapping[str, Handler]) -> dict[str, _Methods]:
+    """Routes and their handlers by path and method."""
+    places: dict[str, _Methods] = {}
+    for route in ROUTES:
+        methods = places.setdefault(route.path, {})
+        methods[route.method] = (route, handlers[route.operation])
+        if route.method == "GET":
+            methods["HEAD"] = methods["GET"]
+    return places
+
+
+def _place(path: str) -> str:
+    """``path`` as the table has it."""
+    if path.startswith(_SESSION_PREFIX) and "/" not in path[len(_SESSION_PREFIX) :]:
+        return SESSION_PATH
+    return path

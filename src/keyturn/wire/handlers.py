@@ -1,0 +1,275 @@
+"""What each operation of ``routes`` does."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from keyturn.accounts import Accounts
+from keyturn.accounts.errors import InvalidCredentials, InvalidField, TooManyAttempts
+from keyturn.accounts.identifiers import key_of
+from keyturn.accounts.throttle import identifier_key
+from keyturn.core.access_token import AccessToken
+from keyturn.core.errors import RefreshRefused, RefreshTokenReused, Unavailable
+from keyturn.core.keyring import JWKS_MAX_AGE
+from keyturn.core.model import EndReason
+from keyturn.sessions import Sessions
+
+from . import security_log, shapes
+from .client import address_of, device_of
+from .delivery import Delivery
+from .errors import CurrentPasswordWrong, RegistrationClosed
+from .http import Header, Request, Response
+from .openapi import describe
+from .problems import answer_to
+from .routes import JSON, JWKS_PATH, JWKS_TYPE, ROUTES
+from .security_log import record
+from .settings import WireSettings
+from .tokens import PresentedTokens
+
+__all__ = ["Handler", "Handlers"]
+
+Handler = Callable[[Request, Any], Awaitable[Response]]
+"""Takes the request and its body, and may raise what its route names."""
+
+_CLEAR_SITE_DATA: Final = (b"clear-site-data", b'"cache", "cookies", "storage"')
+_KEEP_A_WHILE: Final = (b"cache-control", b"public, max-age=%d" % JWKS_MAX_AGE)
+
+
+class Handlers:
+    """A method for each operation, under its name in ``by_operation``."""
+
+    def __init__(self, sessions: Sessions, accounts: Accounts, settings: WireSettings) -> None:
+        self._sessions = sessions
+        self._accounts = accounts
+        self._settings = settings
+        self._presented = PresentedTokens(sessions, settings)
+        self._delivery = Delivery(self._presented, settings)
+        self._description = describe(ROUTES, settings)
+        self.by_operation: Mapping[str, Handler] = {
+            "register": self._register,
+            "login": self._login,
+            "refresh": self._refresh,
+            "logout": self._logout,
+            "me": self._me,
+            "listSessions": self._list_sessions,
+            "revokeSession": self._revoke_session,
+            "logoutOthers": self._logout_others,
+            "changePassword": self._change_password,
+            "jwks": self._jwks,
+            "metadata": self._metadata,
+            "healthz": self._healthz,
+            "readyz": self._readyz,
+            "openapi": self._openapi,
+        }
+
+    # ── signing in and out ──────────────────────────────────────────────────────────────────────
+
+    async def _register(self, request: Request, body: shapes.Registration) -> Response:
+        if self._settings.registration == "closed":
+            raise RegistrationClosed
+        address = self._address(request)
+        user = await self._accounts.register(
+            body.username, body.email, body.fullname, body.password, address=address
+        )
+        record("registered", user=user.id, address=address)
+        data = shapes.UserAnswer(user=shapes.User.of_account(user))
+        return _success(data, "User registered", status=201)
+
+    async def _login(self, request: Request, body: shapes.Login) -> Response:
+        identifier = _identifier(body)
+        device = device_of(request, self._settings.trusted_proxies)
+        outlet = self._delivery.outlet(request)
+        older = self._presented.refresh_tokens(request)
+        try:
+            user, tokens = await self._accounts.login(
+                identifier,
+                body.password,
+                device=device,
+                remember=body.remember,
+                replaces=older[0] if older else None,
+            )
+        except (InvalidCredentials, TooManyAttempts) as error:
+            name = self._name_in_log(identifier)
+            record("login_failed", code=error.code, login=name, address=device.address)
+            raise
+        record("login_succeeded", user=user.id, sid=tokens.session.sid, address=device.address)
+        await self._sessions.logout(*older[1:])  # the first was replaced
+        cookies = self._delivery.delete_variants(request) + self._delivery.set_cookies(tokens)
+        data = shapes.SignedIn.of(tokens, told=outlet.json, user=shapes.User.of_account(user))
+        return _success(data, "Signed in", headers=cookies)
+
+    async def _refresh(self, request: Request, body: shapes.Refresh) -> Response:
+        token = self._presented.refresh_token(request, body.refresh_token)
+        outlet = self._delivery.outlet(
+            request, self._presented.sid_of_refresh(token) if body.refresh_token else None
+        )
+        try:
+            tokens = await self._sessions.refresh(token)
+        except RefreshRefused as error:
+            self._record_refusal(request, error, token)
+            raise
+        if security_log.in_detail():
+            sid, address = tokens.session.sid, self._address(request)
+            record("refreshed", level=logging.DEBUG, sid=sid, address=address)
+        cookies = self._delivery.set_cookies(tokens) if outlet.cookies else ()
+        data = shapes.TokenPair.of(tokens, told=outlet.json)
+        return _success(data, "Tokens refreshed", headers=cookies)
+
+    async def _logout(self, request: Request, body: shapes.Logout) -> Response:
+        won = [token for token in (body.refresh_token, self._presented.bearer(request)) if token]
+        presented = won + self._presented.cookie_tokens(request)
+        deletions = self._deletions(request, won)
+        try:
+            await self._sessions.logout(*presented)
+        except Exception as error:  # noqa: BLE001  whoever logs out is rid of the cookies in any case
+            failure = answer_to(error)
+            return Response(failure.status, [*failure.headers, *deletions], failure.body)
+        for sid in dict.fromkeys(filter(None, map(self._presented.sid_of, presented))):
+            record("logout", sid=sid, address=self._address(request))
+        if deletions and self._settings.clear_site_data:
+            deletions.append(_CLEAR_SITE_DATA)
+        return _success(shapes.NoFields(), "Signed out", headers=deletions)
+
+    def _deletions(self, request: Request, won: Iterable[str]) -> list[Header]:
+        """None where the tokens that won over the cookies name other sessions than these do."""
+        sids = set(filter(None, map(self._presented.sid_of, won)))
+        if sids and self._presented.cookies_name_other(request, sids):
+            return []
+        return self._delivery.delete_cookies(request)
+
+    async def _change_password(self, request: Request, body: shapes.PasswordChange) -> Response:
+        caller = self._caller(request)
+        device = device_of(request, self._settings.trusted_proxies)
+        by_bearer = self._presented.bearer(request) is not None
+        outlet = self._delivery.outlet(request, caller.sid if by_bearer else None)
+        try:
+            user, tokens = await self._accounts.change_password(
+                caller.user_id,
+                body.current_password,
+                body.new_password,
+                device=device,
+                remember=await self._remembered(caller),
+            )
+        except (InvalidCredentials, TooManyAttempts) as error:
+            who = {"user": caller.user_id, "sid": caller.sid, "address": device.address}
+            record("password_change_failed", code=error.code, **who)
+            if isinstance(error, InvalidCredentials):
+                raise CurrentPasswordWrong from None
+            raise
+        record("password_changed", user=user.id, sid=tokens.session.sid, address=device.address)
+        cookies = self._delivery.set_cookies(tokens) if outlet.cookies else ()
+        data = shapes.SignedIn.of(tokens, told=outlet.json, user=shapes.User.of_account(user))
+        return _success(data, "Password changed", headers=cookies)
+
+    async def _remembered(self, caller: AccessToken) -> bool:
+        """Whether the browser was told to keep the cookies of this session."""
+        living = await self._sessions.list(caller.user_id)
+        return all(session.remember for session in living if session.sid == caller.sid)
+
+    # ── the user and their devices ──────────────────────────────────────────────────────────────
+
+    async def _me(self, request: Request, _: None) -> Response:
+        user = shapes.User.of_token(self._caller(request))
+        return _success(shapes.UserAnswer(user=user), "Current user")
+
+    async def _list_sessions(self, request: Request, _: None) -> Response:
+        caller = self._caller(request)
+        living = await self._sessions.list(caller.user_id)
+        rows = [shapes.Session.of_row(session, caller.sid) for session in living]
+        return _success(shapes.SessionList(sessions=rows), "Sessions")
+
+    async def _revoke_session(self, request: Request, _: shapes.NoFields) -> Response:
+        caller = self._caller(request)
+        sid = request.path.rpartition("/")[2]
+        await self._sessions.revoke(sid, user_id=caller.user_id, reason=EndReason.REVOKED_BY_USER)
+        record("session_revoked", user=caller.user_id, sid=sid, address=self._address(request))
+        return _success(shapes.NoFields(), "Session ended")
+
+    async def _logout_others(self, request: Request, _: shapes.NoFields) -> Response:
+        caller = self._caller(request)
+        ended = await self._sessions.revoke_all(
+            caller.user_id, keep=caller.sid, reason=EndReason.REVOKED_BY_USER
+        )
+        address = self._address(request)
+        record("other_sessions_revoked", user=caller.user_id, sid=caller.sid, address=address)
+        return _success(shapes.EndedCount(ended=ended), "Other sessions ended")
+
+    # ── about the server ────────────────────────────────────────────────────────────────────────
+
+    async def _jwks(self, request: Request, _: None) -> Response:
+        keys = self._sessions.keyring.jwks()
+        etag = b'"%b"' % hashlib.sha256(keys).hexdigest()[:32].encode()
+        caching = [_KEEP_A_WHILE, (b"etag", etag)]
+        known = request.header(b"if-none-match") or b""
+        if known == b"*" or etag in known:
+            return Response(304, caching)
+        return Response(200, [(b"content-type", JWKS_TYPE.encode()), *caching], keys)
+
+    async def _metadata(self, _request: Request, _: None) -> Response:
+        return _document(
+            {
+                "issuer": self._sessions.issuer,
+                "jwks_uri": self._settings.public_url + JWKS_PATH,
+            }
+        )
+
+    async def _healthz(self, _request: Request, _: None) -> Response:
+        return _success(shapes.Health(status="up"), "Up")
+
+    async def _readyz(self, _request: Request, _: None) -> Response:
+        parts = {"store": await self._store_answers(), "revocations": not self._sessions.stale}
+        if missing := [name for name, ready in parts.items() if not ready]:
+            raise Unavailable(f"Not ready: {', '.join(missing)}")
+        return _success(shapes.Readiness(store="ready", revocations="ready"), "Ready")
+
+    async def _store_answers(self) -> bool:
+        try:
+            await self._sessions.store.check()
+        except Unavailable:
+            return False
+        return True
+
+    async def _openapi(self, _request: Request, _: None) -> Response:
+        return _document(self._description)
+
+    # ── what several of them do ─────────────────────────────────────────────────────────────────
+
+    def _caller(self, request: Request) -> AccessToken:
+        return self._sessions.verify(self._presented.access_token(request))
+
+    def _address(self, request: Request) -> str:
+        return address_of(request, self._settings.trusted_proxies)
+
+    def _name_in_log(self, identifier: str) -> str:
+        """Tells attempts at one account from those at others. In clear it might be a password that
+        was typed into the wrong field.
+        """
+        secret = self._sessions.secrets.first.throttle_key
+        return identifier_key(secret, key_of(identifier)).digest.hex()[:16]
+
+    def _record_refusal(self, request: Request, error: RefreshRefused, token: str) -> None:
+        event = "refresh_reused" if isinstance(error, RefreshTokenReused) else "refresh_refused"
+        sid = self._presented.sid_of_refresh(token)
+        record(event, code=error.code, sid=sid, address=self._address(request))
+
+
+def _identifier(body: shapes.Login) -> str:
+    if bool(body.username) == bool(body.email):
+        raise InvalidField("username", "or email must be given, and not both")
+    return body.username or body.email
+
+
+def _success(
+    data: msgspec.Struct, message: str, *, status: int = 200, headers: Iterable[Header] = ()
+) -> Response:
+    body = msgspec.json.encode(shapes.Answer(data, message))
+    return Response(status, [(b"content-type", JSON.encode()), *headers], body)
+
+
+def _document(content: Any) -> Response:
+    return Response(200, [(b"content-type", JSON.encode())], msgspec.json.encode(content))

@@ -1,0 +1,149 @@
+"""Refusals as problem documents (RFC 9457), and the status of each."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Final
+
+import msgspec
+
+from keyturn.accounts.errors import (
+    IdentifierTaken,
+    InvalidCredentials,
+    InvalidField,
+    PasswordRefused,
+    TooManyAttempts,
+    UserUnknown,
+)
+from keyturn.core.errors import (
+    AccessRefused,
+    AccessTokenMissing,
+    KeyturnError,
+    RefreshRefused,
+    RefreshSuperseded,
+    RefreshTokenMissing,
+    SessionOver,
+    SessionUnknown,
+    Unavailable,
+)
+
+from .errors import (
+    BodyMalformed,
+    BodyTooLarge,
+    CookieConflict,
+    CrossOrigin,
+    CurrentPasswordWrong,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    NotFound,
+    RegistrationClosed,
+    UnsupportedMediaType,
+)
+from .http import Header, Response
+
+__all__ = ["MEDIA_TYPE", "Problem", "answer_to", "status_of"]
+
+_log = logging.getLogger("keyturn")
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+_STATUSES: Final[dict[type[KeyturnError], int]] = {
+    BodyMalformed: 400,
+    CookieConflict: 400,
+    InvalidField: 400,
+    PasswordRefused: 400,
+    AccessRefused: 401,
+    InvalidCredentials: 401,
+    RefreshRefused: 401,
+    CrossOrigin: 403,
+    CurrentPasswordWrong: 403,
+    RegistrationClosed: 403,
+    NotFound: 404,
+    SessionUnknown: 404,
+    UserUnknown: 404,
+    MethodNotAllowed: 405,
+    IdentifierTaken: 409,
+    RefreshSuperseded: 409,
+    BodyTooLarge: 413,
+    UnsupportedMediaType: 415,
+    TooManyAttempts: 429,
+    HeadersTooLarge: 431,
+    Unavailable: 503,
+}
+
+_REFUSALS: Final = tuple(_STATUSES)
+
+_NOTHING_PRESENTED: Final = (AccessTokenMissing, InvalidCredentials, RefreshTokenMissing)
+
+
+class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What went wrong, and what to do about it."""
+
+    type: str
+    """``urn:keyturn:problem:`` and the code."""
+    title: str
+    status: int
+    detail: str
+    code: str
+    """Stable; what programs go by."""
+    message: str
+    """The same as ``detail``."""
+    remedy: str
+    """What to do next: ``retry``, ``refresh``, ``login`` or ``none``."""
+    field: str = ""
+    """The field of the body that is wrong, where it is one."""
+    reason: str = ""
+    """Why a session is over, where it is."""
+
+
+def status_of(kind: type[KeyturnError]) -> int:
+    """The HTTP status of an error: its own, or that of the kind it is of."""
+    return next(_STATUSES[ancestor] for ancestor in kind.__mro__ if ancestor in _STATUSES)
+
+
+def answer_to(error: Exception) -> Response:
+    """The answer to a request that met ``error``. What was not foreseen is our fault: it is logged,
+    and the client may try again.
+    """
+    if isinstance(error, _REFUSALS):
+        return _problem(error)
+    # Not the error's own words: they may hold a token or a password.
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("unforeseen %s\n%s", type(error).__name__, where)
+    return _problem(Unavailable())
+
+
+def _problem(error: KeyturnError) -> Response:
+    status = status_of(type(error))
+    detail = str(error)
+    document = Problem(
+        type=f"urn:keyturn:problem:{error.code}",
+        title=error.code.replace("_", " ").capitalize(),
+        status=status,
+        detail=detail,
+        code=error.code,
+        message=detail,
+        remedy=error.remedy,
+        field=error.field if isinstance(error, InvalidField) else "",
+        reason=error.reason if isinstance(error, SessionOver) else "",
+    )
+    return Response(status, _headers(error, status), msgspec.json.encode(document))
+
+
+def _headers(error: KeyturnError, status: int) -> list[Header]:
+    headers = [(b"content-type", MEDIA_TYPE.encode())]
+    if status == 401:
+        headers.append((b"www-authenticate", _challenge(error)))
+    if isinstance(error, Unavailable | TooManyAttempts):
+        headers.append((b"retry-after", b"%d" % error.retry_after))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode()))
+    return headers
+
+
+def _challenge(error: KeyturnError) -> bytes:
+    """RFC 6750, section 3: without an error code where no token was presented."""
+    if isinstance(error, _NOTHING_PRESENTED):
+        return b"Bearer"
+    return b'Bearer error="invalid_token"'

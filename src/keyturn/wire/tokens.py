@@ -1,0 +1,120 @@
+"""Which tokens a request presents: in its body, as bearer, or in cookies.
+
+A body or bearer wins over a cookie. Of several values of one cookie the only genuine one counts;
+another site on the same domain may have put the others there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from keyturn.core import refresh_token
+from keyturn.core.errors import (
+    AccessTokenInvalid,
+    AccessTokenMissing,
+    RefreshTokenInvalid,
+    RefreshTokenMissing,
+)
+from keyturn.sessions import Sessions
+
+from . import cookies
+from .errors import CookieConflict
+from .http import Request
+from .settings import WireSettings
+
+__all__ = ["PresentedTokens"]
+
+_BEARER: Final = re.compile(rb"bearer(?:[ \t]+(.*))?", re.IGNORECASE | re.DOTALL)
+
+
+class PresentedTokens:
+    """Finds the tokens of requests, and the sessions that they name. Does no I/O."""
+
+    def __init__(self, sessions: Sessions, settings: WireSettings) -> None:
+        self._sessions = sessions
+        self.access_cookie = cookies.access_cookie(settings)
+        self.refresh_cookie = cookies.refresh_cookie(settings)
+
+    # ── what is presented ───────────────────────────────────────────────────────────────────────
+
+    def access_token(self, request: Request) -> str:
+        """The access token to judge.
+
+        Raises:
+            AccessTokenMissing: there is none.
+            CookieConflict: there are two genuine ones in cookies.
+        """
+        token = self.bearer(request)
+        if token is None:
+            token = _only_genuine(self._access_values(request), self.sid_of_access)
+        if token is None:
+            raise AccessTokenMissing
+        return token
+
+    def refresh_token(self, request: Request, in_body: str) -> str:
+        """The refresh token to exchange. A bearer is none: clients send their access token so.
+
+        Raises:
+            RefreshTokenMissing: there is none.
+            CookieConflict: there are two genuine ones in cookies.
+        """
+        token = in_body or _only_genuine(self._refresh_values(request), self.sid_of_refresh)
+        if token is None:
+            raise RefreshTokenMissing
+        return token
+
+    def refresh_tokens(self, request: Request) -> list[str]:
+        """All genuine refresh tokens in cookies."""
+        return list(filter(self.sid_of_refresh, self._refresh_values(request)))
+
+    def cookie_tokens(self, request: Request) -> list[str]:
+        """Whatever is in our cookies, of either kind."""
+        return [*self._access_values(request), *self._refresh_values(request)]
+
+    def bearer(self, request: Request) -> str | None:
+        """The credentials of scheme ``Bearer`` (RFC 6750, section 2.1), if the request has any."""
+        credentials = request.header(b"authorization")
+        match = credentials and _BEARER.fullmatch(credentials)
+        return (match[1] or b"").decode("latin-1") if match else None
+
+    # ── what is named ───────────────────────────────────────────────────────────────────────────
+
+    def cookies_name_other(self, request: Request, sids: Iterable[str]) -> bool:
+        """Whether a token in a cookie names a session that is none of ``sids``."""
+        return bool(set(map(self.sid_of, self.cookie_tokens(request))) - {None, *sids})
+
+    def sid_of(self, token: str) -> str | None:
+        """The session that a genuine token of either kind names, whether or not it lives."""
+        return self.sid_of_refresh(token) or self.sid_of_access(token)
+
+    def sid_of_access(self, token: str) -> str | None:
+        """The session that a genuine access token names; judged by its signature alone."""
+        try:
+            return self._sessions.read(token).sid
+        except AccessTokenInvalid:
+            return None
+
+    def sid_of_refresh(self, token: str) -> str | None:
+        """The session that a genuine refresh token names; judged by its tag alone."""
+        try:
+            return refresh_token.parse(self._sessions.secrets, token).sid
+        except RefreshTokenInvalid:
+            return None
+
+    def _access_values(self, request: Request) -> Sequence[str]:
+        return cookies.read(request.headers, self.access_cookie.name)
+
+    def _refresh_values(self, request: Request) -> Sequence[str]:
+        return cookies.read(request.headers, self.refresh_cookie.name)
+
+
+def _only_genuine(values: Sequence[str], sid_of: Callable[[str], str | None]) -> str | None:
+    """The value to go by; where none of several is genuine, any will be refused as it should."""
+    if len(values) < 2:
+        return values[0] if values else None
+    genuine = list(filter(sid_of, values))
+    if len(genuine) > 1:
+        raise CookieConflict
+    return (genuine or values)[0]

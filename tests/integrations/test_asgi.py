@@ -1,0 +1,345 @@
+"""The ASGI application: by hand, and on uvicorn where the wire matters."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from keyturn.core.errors import ConfigurationError
+from keyturn.integrations.asgi import App
+from keyturn.wire.endpoints import Endpoints
+from keyturn.wire.settings import WireSettings
+from tests.accounts.support import PASSWORD
+from tests.support import Clock
+from tests.wire.support import PAGE, Site, site
+
+MIB = 1 << 20
+LOGIN = {"username": "ada", "password": PASSWORD}
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[Site]:
+    async with site(Clock()) as place:
+        yield place
+
+
+# ── by hand ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Wire:
+    """One connection of a server to the application: what it says, and what it is told."""
+
+    def __init__(self, *messages: dict[str, Any]) -> None:
+        self.messages = list(messages)
+        self.sent: list[Any] = []
+
+    async def receive(self) -> dict[str, Any]:
+        return self.messages.pop(0)
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    async def serve(self, app: App, **scope: Any) -> None:
+        asked = {
+            "type": "http",
+            "method": "GET",
+            "path": "/healthz",
+            "query_string": b"",
+            "headers": [],
+            "client": ("192.0.2.1", 4711),
+        }
+        await app(asked | scope, self.receive, self.send)
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+
+def chunk(body: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+LAST = chunk(b"", more=False)
+GONE = {"type": "http.disconnect"}
+
+
+async def test_an_answer_is_one_start_and_one_body(here: Site) -> None:
+    """As ASGI wants it; headers as bytes."""
+    wire = Wire(LAST)
+
+    await wire.serve(App(here.endpoints))
+
+    start, body = wire.sent
+    assert (start["type"], start["status"]) == ("http.response.start", 200)
+    assert (b"content-type", b"application/json") in start["headers"]
+    assert body == {
+        "type": "http.response.body",
+        "body": b'{"data":{"status":"up"},"message":"Up"}',
+    }
+
+
+async def test_a_body_is_read_chunk_by_chunk(here: Site) -> None:
+    """However it was cut."""
+    pieces = [b'{"username": "ada", ', b"", b'"password": "quixotic', b'-otters"}']
+    wire = Wire(*map(chunk, pieces), LAST)
+    headers = [(b"content-type", b"application/json")]
+
+    await wire.serve(App(here.endpoints), method="POST", path="/login", headers=headers)
+
+    assert wire.status == 200
+
+
+async def test_a_body_that_is_too_long_is_not_read_to_its_end(here: Site) -> None:
+    """H6: 413 as soon as that is known."""
+    wire = Wire(*[chunk(b"x" * 1024)] * 100, LAST)
+
+    await wire.serve(App(here.endpoints), method="POST", path="/login")
+
+    assert wire.status == 413
+    assert len(wire.messages) == 101 - 65
+
+
+async def test_a_body_that_is_announced_to_be_too_long_is_not_read_at_all(here: Site) -> None:
+    """H6: so a client that waits for 100 Continue never sends it."""
+    wire = Wire(chunk(b"x"))
+    headers = [(b"content-length", b"65537"), (b"expect", b"100-continue")]
+
+    await wire.serve(App(here.endpoints), method="POST", path="/login", headers=headers)
+
+    assert wire.status == 413
+    assert len(wire.messages) == 1
+
+
+async def test_what_a_client_did_not_finish_to_ask_is_not_done(here: Site) -> None:
+    """Half a request is none."""
+    complete_as_it_seems = b'{"username": "ada", "password": "quixotic-otters"}'
+    wire = Wire(chunk(complete_as_it_seems), GONE)
+    headers = [(b"content-type", b"application/json")]
+
+    await wire.serve(App(here.endpoints), method="POST", path="/login", headers=headers)
+
+    assert wire.sent == []
+    assert await here.living() == []
+
+
+async def test_a_unix_socket_has_no_client_address(here: Site) -> None:
+    """Then there is none in lists and logs either."""
+    wire = Wire(chunk(b'{"username": "ada", "password": "quixotic-otters"}', more=False))
+    headers = [(b"content-type", b"application/json")]
+
+    await wire.serve(
+        App(here.endpoints), method="POST", path="/login", headers=headers, client=None
+    )
+
+    user = await here.accounts.find_user("ada")
+    (session,) = await here.sessions.list(user.id)
+    assert session.device.address == ""
+
+
+async def test_a_websocket_is_closed(here: Site) -> None:
+    """There is nothing to talk about."""
+    wire = Wire({"type": "websocket.connect"})
+
+    await wire.serve(App(here.endpoints), type="websocket")
+
+    assert wire.sent == [{"type": "websocket.close"}]
+
+
+@pytest.mark.parametrize(
+    ("public_url", "root_path", "path", "status"),
+    [
+        ("https://example.com", "", "/healthz", 200),
+        ("https://example.com/auth", "", "/auth/healthz", 200),
+        ("https://example.com/auth", "", "/healthz", 200),  # the proxy took it off
+        ("https://example.com/auth", "", "/authhealthz", 404),
+        ("https://example.com/auth", "", "/auth/auth/healthz", 404),
+        ("https://example.com/auth", "", "/auth", 404),
+        ("https://example.com/auth", "", "/.well-known/oauth-authorization-server/auth", 200),
+        ("https://example.com", "/mounted", "/mounted/healthz", 200),
+        ("https://example.com/auth", "/mounted", "/auth/healthz", 404),
+        ("https://example.com", "", "/other/healthz", 404),
+    ],
+)
+async def test_the_base_path_is_taken_off(
+    public_url: str, root_path: str, path: str, status: int
+) -> None:
+    """That of the public URL, or where the application was mounted."""
+    wire = Wire(LAST)
+
+    async with site(Clock(), WireSettings(public_url=public_url), issuer=public_url) as here:
+        await wire.serve(App(here.endpoints), path=path, root_path=root_path)
+
+    assert wire.status == status
+
+
+# ── lifespan ────────────────────────────────────────────────────────────────────────────────────
+
+STARTUP, SHUTDOWN = {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}
+
+
+@pytest.mark.parametrize("given", [True, False])
+async def test_the_lifespan_is_entered_first_and_left_last(here: Site, *, given: bool) -> None:
+    """Where there is one."""
+    story: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        story.append("entered")
+        yield
+        story.append("left")
+
+    wire = Wire(STARTUP, SHUTDOWN)
+    app = App(here.endpoints, lifespan=lifespan) if given else App(here.endpoints)
+
+    await wire.serve(app, type="lifespan")
+
+    assert [message["type"] for message in wire.sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+    assert story == (["entered", "left"] if given else [])
+
+
+@pytest.mark.parametrize("stage", ["startup", "shutdown"])
+async def test_a_lifespan_that_fails_is_told_of(here: Site, stage: str) -> None:
+    """A11: the server stops, with the sentence that says why."""
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        if stage == "shutdown":
+            yield
+        raise ConfigurationError("secret", "is missing")
+
+    wire = Wire(STARTUP, SHUTDOWN)
+
+    await wire.serve(App(here.endpoints, lifespan=lifespan), type="lifespan")
+
+    assert wire.sent[-1] == {"type": f"lifespan.{stage}.failed", "message": "secret: is missing"}
+
+
+# ── on uvicorn ──────────────────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def served(endpoints: Endpoints) -> AsyncIterator[httpx.AsyncClient]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        App(endpoints),
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    port = listener.getsockname()[1]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        yield client
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+async def client(here: Site) -> AsyncIterator[httpx.AsyncClient]:
+    async with served(here.endpoints) as client:
+        yield client
+
+
+async def test_a_user_comes_and_goes_over_http(client: httpx.AsyncClient) -> None:
+    """The whole story of a program that keeps its tokens itself."""
+    newcomer = {
+        "username": "Grace",
+        "email": "grace@example.com",
+        "fullname": "Grace Hopper",
+        "password": PASSWORD,
+    }
+    credentials = {"email": "grace@example.com", "password": PASSWORD}
+
+    registered = await client.post("/register", json=newcomer)
+    login = (await client.post("/login", json=credentials)).json()["data"]
+    me = await client.get("/me", headers={"authorization": f"Bearer {login['accessToken']}"})
+    held = {"refreshToken": login["refreshToken"]}
+    exchanged = await client.post("/refresh-token", json=held)
+    logout = await client.post("/logout", json=held)
+    refused = await client.post("/refresh-token", json=held)
+
+    assert registered.status_code == 201
+    assert me.json()["data"]["user"] == registered.json()["data"]["user"]
+    assert (exchanged.status_code, logout.status_code) == (200, 200)
+    assert (refused.status_code, refused.json()["reason"]) == (401, "logged_out")
+
+
+async def test_each_cookie_has_a_line_of_its_own(client: httpx.AsyncClient) -> None:
+    """A10: two folded into one line are one broken cookie."""
+    answer = await client.post("/login", json=LOGIN, headers=PAGE)
+
+    lines = answer.headers.get_list("set-cookie")
+    assert [line.partition("=")[0] for line in lines] == [
+        "__Host-accessToken",
+        "__Host-refreshToken",
+    ]
+
+
+async def test_the_server_does_not_say_what_it_is(client: httpx.AsyncClient) -> None:
+    """H8: no Server header, also with refusals."""
+    answers = [await client.get(path) for path in ("/healthz", "/nothing")]
+
+    assert [answer.headers.get("server") for answer in answers] == [None, None]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_ten_mebibytes_are_refused_and_the_connection_stays_good(
+    client: httpx.AsyncClient, *, announced: bool
+) -> None:
+    """H6: announced or in chunks without an end in sight."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(160):
+            yield b"x" * 65536
+
+    answer = await client.post("/login", content=b"x" * 10 * MIB if announced else chunks())
+    afterwards = await client.post("/login", json=LOGIN)
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert afterwards.status_code == 200
+
+
+async def test_64_kib_of_headers_are_refused(client: httpx.AsyncClient) -> None:
+    """H6: with a problem document, and the connection stays good."""
+    answer = await client.get("/healthz", headers={"x": "y" * 65536})
+    afterwards = await client.get("/healthz")
+
+    assert (answer.status_code, answer.json()["code"]) == (431, "headers_too_large")
+    assert afterwards.status_code == 200
+
+
+async def test_answers_without_a_body_end_where_they_should(client: httpx.AsyncClient) -> None:
+    """304 and HEAD, on one connection after another."""
+    jwks = "/.well-known/jwks.json"
+    tag = (await client.get(jwks)).headers["etag"]
+
+    unchanged = await client.get(jwks, headers={"if-none-match": tag})
+    head = await client.head(jwks)
+    again = await client.get(jwks)
+
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert (head.status_code, head.content) == (200, b"")
+    assert int(head.headers["content-length"]) == len(again.content)
+
+
+@pytest.mark.parametrize("path", ["/%00", "/%ff%fe", "/sessions/%ed%a0%80", "/%2e%2e/me", "/a%2fb"])
+async def test_an_odd_path_is_not_found(client: httpx.AsyncClient, path: str) -> None:
+    """Whatever it decodes to."""
+    answer = await client.get(path)
+
+    assert answer.status_code in {404, 405}
+    assert answer.json()["remedy"] == "none"
