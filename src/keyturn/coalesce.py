@@ -15,7 +15,7 @@ __all__ = ["Coalescer"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Batch = dict[Hashable, tuple[Item, asyncio.Future[Result]]]
+_Batch = dict[Hashable, tuple[Item, asyncio.Future[Result]]]
 """Items with their waiters, by key."""
 
 
@@ -72,7 +72,7 @@ class Coalescer(Generic[Item, Result]):
             self._lanes.add(lane)
             lane.add_done_callback(self._lanes.discard)
 
-    async def _run_lane(self, batch: Batch[Item, Result]) -> None:
+    async def _run_lane(self, batch: _Batch[Item, Result]) -> None:
         while batch:
             self._start_lane()  # what did not fit goes by another lane, if one is free
             await self._run_call(batch)
@@ -80,8 +80,8 @@ class Coalescer(Generic[Item, Result]):
             batch = self._next_batch()
         self._free_lanes += 1
 
-    def _next_batch(self) -> Batch[Item, Result]:
-        batch: Batch[Item, Result] = {}
+    def _next_batch(self) -> _Batch[Item, Result]:
+        batch: _Batch[Item, Result] = {}
         put_off = []
         while self._waiting and len(batch) < self._at_most:
             waiter = self._waiting.popleft()
@@ -94,7 +94,7 @@ class Coalescer(Generic[Item, Result]):
         self._waiting.extendleft(reversed(put_off))
         return batch
 
-    async def _run_call(self, batch: Batch[Item, Result]) -> None:
+    async def _run_call(self, batch: _Batch[Item, Result]) -> None:
         self.calls += 1
         self.items += len(batch)
         waiters = batch.values()

@@ -27,7 +27,7 @@ from keyturn.stores.conformance import (
     sids_of,
     turned,
 )
-from keyturn.stores.sqlite import SQLiteStore, opening, statements
+from keyturn.stores.sqlite import SQLiteStore, engine, opening, statements
 from keyturn.stores.sqlite import store as sqlite_store
 from keyturn.stores.sqlite.engine import Engine
 
@@ -76,7 +76,7 @@ async def impatient(
     store: SQLiteStore, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[SQLiteStore]:
     """One that gives up on a lock at once."""
-    monkeypatch.setattr(opening, "BUSY_MILLISECONDS", 10)
+    monkeypatch.setattr(opening, "_BUSY_MILLISECONDS", 10)
     impatient = await SQLiteStore.open(path)
     yield impatient
     await impatient.close()
@@ -259,23 +259,53 @@ def test_a_loop_that_is_gone_does_not_stop_the_threads(path: str) -> None:
     running, go_on = threading.Event(), threading.Event()
 
     async def leave_behind() -> Engine:
-        engine = await Engine.open(path, create=True)
+        opened = await Engine.open(path, create=True)
         writing = asyncio.ensure_future(
-            engine.write(lambda _: (running.set(), go_on.wait(10)))  # type: ignore[func-returns-value]
+            opened.write(lambda _: (running.set(), go_on.wait(10)))  # type: ignore[func-returns-value]
         )
         await asyncio.to_thread(running.wait, 10)
         writing.cancel()
-        return engine
+        return opened
 
-    async def use(engine: Engine) -> str:
+    async def use(opened: Engine) -> str:
         go_on.set()
-        answer: str = await engine.write(lambda connection: connection.pragma("journal_mode"))
-        await engine.close()
+        answer: str = await opened.write(lambda connection: connection.pragma("journal_mode"))
+        await opened.close()
         return answer
 
-    engine = asyncio.run(leave_behind())
+    left = asyncio.run(leave_behind())
 
-    assert asyncio.run(use(engine)) == "wal"
+    assert asyncio.run(use(left)) == "wal"
+
+
+async def test_a_busy_loop_makes_way_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands still now and then until the thread has answered, and no longer."""
+    monkeypatch.setattr(engine, "_PATIENCE_SECONDS", 0)
+    answers = iter([False, False, True, False])
+    done = asyncio.Event()
+
+    class Answered(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            answer = next(answers)
+            if answer:
+                done.set()
+            return answer
+
+    engine._make_way(asyncio.get_running_loop(), Answered())
+    await done.wait()
+    await asyncio.sleep(0)
+
+    assert list(answers) == [False]
+
+
+async def test_a_thread_that_takes_long_is_made_way_for(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop looks after whatever it asked for."""
+    made_way = threading.Event()
+    monkeypatch.setattr(engine, "_make_way", lambda *_: made_way.set())
+
+    assert await store.engine.write(lambda _: made_way.wait(10))
 
 
 # ── faults ──────────────────────────────────────────────────────────────────────────────────────
@@ -353,7 +383,7 @@ async def test_nobody_is_woken_without_a_commit(
     async def data_version() -> int:
         return next(versions)
 
-    monkeypatch.setattr(sqlite_store, "POLL_SECONDS", 0)
+    monkeypatch.setattr(sqlite_store, "_POLL_SECONDS", 0)
     monkeypatch.setattr(store.engine, "data_version", data_version)
     await store.wait_for_change(0)
 

@@ -62,8 +62,9 @@ async def test_an_exchange_is_told_to_who_looks_closely(
     sid = here.sessions.read(login.data["accessToken"]).sid
     caplog.set_level(level, "keyturn.security")
 
-    await here.ask("POST", REFRESH, {"refreshToken": login.data["refreshToken"]})
+    answer = await here.ask("POST", "/refresh-token", {"refreshToken": login.data["refreshToken"]})
 
+    assert answer.status == 200
     assert (f"refreshed sid={sid} address=192.0.2.1" in told(caplog)) is told_of
 
 

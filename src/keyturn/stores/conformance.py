@@ -39,17 +39,30 @@ from keyturn.core.model import (
 
 from .base import Ending, Store, Swap, SweepBounds
 
-__all__ = ["StoreConformance"]
+__all__ = [
+    "LATER",
+    "LOGOUT",
+    "NOW",
+    "StoreConformance",
+    "a_session",
+    "begin",
+    "living",
+    "row",
+    "sids_of",
+    "turned",
+]
 
 NOW: Final = 1_700_000_000
+"""The time of these tests."""
 LATER: Final = NOW + 1000
 """When the cutoffs of these tests expire."""
 
 LOGOUT: Final = Ending(EndReason.LOGGED_OUT, NOW, LATER)
-REVOKE: Final = Ending(EndReason.REVOKED_BY_ADMIN, NOW + 1, LATER)
-KEEP_ALL: Final = SweepBounds(ended=0, created=0, last_used=0, cutoffs=0, events=0)
+"""An end right now."""
+_REVOKE: Final = Ending(EndReason.REVOKED_BY_ADMIN, NOW + 1, LATER)
+_KEEP_ALL: Final = SweepBounds(ended=0, created=0, last_used=0, cutoffs=0, events=0)
 
-ODD_USER_IDS: Final = (
+_ODD_USER_IDS: Final = (
     "'; DROP TABLE session; --",
     '"',
     "\\",
@@ -79,7 +92,7 @@ def a_session(user_id: str = "ann", **fields: Any) -> Session:
     return Session(**{**given, **fields})
 
 
-def a_key(kid: str) -> SealedKey:
+def _a_key(kid: str) -> SealedKey:
     return SealedKey(kid=kid, algorithm="ES256", created_at=NOW, use_from=NOW, sealed=b"\x00\xff")
 
 
@@ -116,24 +129,26 @@ async def begin(
 
 
 async def row(store: Store, sid: str) -> Session:
+    """The one row of a session that must be there."""
     rows = await store.get([sid])
     assert sid in rows
     return rows[sid]
 
 
-async def reason_of(store: Store, session: Session) -> EndReason | None:
+async def _reason_of(store: Store, session: Session) -> EndReason | None:
     return (await row(store, session.sid)).end_reason
 
 
 async def living(store: Store, user_id: str = "ann") -> set[str]:
+    """The ids of the user's sessions that have not been ended."""
     return sids_of(await store.list_sessions(user_id))
 
 
-async def recorded(store: Store, user_id: str = "ann") -> list[Event]:
+async def _recorded(store: Store, user_id: str = "ann") -> list[Event]:
     return await store.events(user_id=user_id, limit=1000)
 
 
-async def sweep_through(store: Store, bounds: SweepBounds, limit: int = 1000) -> int:
+async def _sweep_through(store: Store, bounds: SweepBounds, limit: int = 1000) -> int:
     """Sweep to the end, again and again until there is nothing left to delete."""
     deleted_at_all = 0
     while True:
@@ -147,6 +162,7 @@ async def sweep_through(store: Store, bounds: SweepBounds, limit: int = 1000) ->
 
 
 def sids_of(rows: Iterable[Session | Cutoff]) -> set[str]:
+    """The ids that rows or cutoffs name."""
     return {row.sid or "" for row in rows}
 
 
@@ -188,7 +204,7 @@ class StoreConformance:
 
         await begin(store, session)
 
-        assert await recorded(store) == [
+        assert await _recorded(store) == [
             Event(
                 at=NOW,
                 kind=EventKind.SIGNED_IN,
@@ -246,7 +262,7 @@ class StoreConformance:
         cutoffs = await begin(store, a_session(), replaces=older.sid)
 
         assert cutoffs == [Cutoff(older.sid, ALL_VERSIONS, LATER, EndReason.REPLACED)]
-        assert await reason_of(store, older) is EndReason.REPLACED
+        assert await _reason_of(store, older) is EndReason.REPLACED
 
     async def test_add_replaces_before_it_evicts(self, store: Store) -> None:
         """A replaced session makes room, so that nobody is evicted for its successor."""
@@ -255,28 +271,28 @@ class StoreConformance:
 
         await begin(store, a_session(), limit=2, replaces=replaced.sid)
 
-        assert await reason_of(store, idle) is None
+        assert await _reason_of(store, idle) is None
 
     async def test_add_leaves_an_ended_replaced_session_as_it_is(self, store: Store) -> None:
-        """The first reason stands, and no second cutoff is recorded."""
+        """The first reason stands, and no second cutoff is _recorded."""
         older = a_session()
         await begin(store, older)
         await store.end([older.sid], LOGOUT)
 
         cutoffs = await begin(store, a_session(), replaces=older.sid)
 
-        assert (cutoffs, await reason_of(store, older)) == ([], EndReason.LOGGED_OUT)
+        assert (cutoffs, await _reason_of(store, older)) == ([], EndReason.LOGGED_OUT)
 
     async def test_add_at_another_epoch_does_nothing(self, store: Store) -> None:
         """A sign-in that raced a change of its user leaves no trace (requirement C7)."""
         older = a_session()
         await begin(store, older)
-        before = await recorded(store)
+        before = await _recorded(store)
 
         refused = await begin(store, late := a_session(), limit=1, replaces=older.sid, epoch=7)
 
         assert (refused, await store.get([late.sid])) == (None, {})
-        assert (await living(store), await recorded(store)) == ({older.sid}, before)
+        assert (await living(store), await _recorded(store)) == ({older.sid}, before)
 
     async def test_sign_ins_racing_an_end_of_all_do_not_outlive_it(self, store: Store) -> None:
         """A sign-in that began before the end of all sessions is ended by it or refused
@@ -320,7 +336,7 @@ class StoreConformance:
         await store.end_user("ann", None, LOGOUT)
         epoch = await store.user_epoch("ann")
 
-        await sweep_through(store, replace(KEEP_ALL, created=LATER, events=LATER))
+        await _sweep_through(store, replace(_KEEP_ALL, created=LATER, events=LATER))
 
         assert await store.user_epoch("ann") == epoch
 
@@ -347,14 +363,14 @@ class StoreConformance:
         """Odd user ids are kept apart to the last bit, and none is taken for a command
         (requirement G9).
         """
-        sessions = {user_id: a_session(user_id) for user_id in ODD_USER_IDS}
+        sessions = {user_id: a_session(user_id) for user_id in _ODD_USER_IDS}
         await begin(store, *sessions.values())
 
         await store.end_user("%", None, LOGOUT)
 
         for user_id, session in sessions.items():
             assert await store.list_sessions(user_id) == ([] if user_id == "%" else [session])
-            assert {event.user_id for event in await recorded(store, user_id)} == {user_id}
+            assert {event.user_id for event in await _recorded(store, user_id)} == {user_id}
 
     # ── swap ────────────────────────────────────────────────────────────────────────────────────
 
@@ -378,7 +394,7 @@ class StoreConformance:
         won = await store.swap([Swap(session, turned(session, NOW + 60), told)])
 
         assert (won, await row(store, session.sid)) == ([False], newest)
-        assert told not in await recorded(store)
+        assert told not in await _recorded(store)
 
     async def test_swap_of_an_ended_session_loses(self, store: Store) -> None:
         """No turn brings an ended session back (requirement C7)."""
@@ -471,8 +487,8 @@ class StoreConformance:
 
         await store.swap([Swap(told, turned(told), event), Swap(untold, turned(untold))])
 
-        assert (await recorded(store, "bob"))[0] == event
-        assert len(await recorded(store, "bob")) == 3
+        assert (await _recorded(store, "bob"))[0] == event
+        assert len(await _recorded(store, "bob")) == 3
 
     async def test_empty_batches_do_nothing(self, store: Store) -> None:
         """Nothing asked, nothing answered."""
@@ -516,12 +532,12 @@ class StoreConformance:
         session = a_session()
         await begin(store, session)
         await store.end([session.sid], LOGOUT)
-        ended, events = await row(store, session.sid), await recorded(store)
+        ended, events = await row(store, session.sid), await _recorded(store)
 
-        cutoffs = await store.end([session.sid], REVOKE)
+        cutoffs = await store.end([session.sid], _REVOKE)
 
         assert (cutoffs, await row(store, session.sid)) == ([], ended)
-        assert await recorded(store) == events
+        assert await _recorded(store) == events
 
     async def test_end_takes_many_at_once(self, store: Store) -> None:
         """Those that live end, unknown and ended ones are passed over, twice named counts once."""
@@ -530,7 +546,7 @@ class StoreConformance:
         await store.end([ended.sid], LOGOUT)
 
         sids = [one.sid, ended.sid, a_session().sid, two.sid, one.sid]
-        cutoffs = await store.end(sids, REVOKE)
+        cutoffs = await store.end(sids, _REVOKE)
 
         assert sorted(cutoff.sid or "" for cutoff in cutoffs) == sorted([one.sid, two.sid])
 
@@ -539,7 +555,7 @@ class StoreConformance:
         kept, one, two, other = a_session(), a_session(), a_session(), a_session("bob")
         await begin(store, kept, one, two, other)
 
-        cutoffs = await store.end_user("ann", kept.sid, REVOKE)
+        cutoffs = await store.end_user("ann", kept.sid, _REVOKE)
 
         assert sids_of(cutoffs) == {one.sid, two.sid}
         assert (await living(store), await living(store, "bob")) == ({kept.sid}, {other.sid})
@@ -549,8 +565,8 @@ class StoreConformance:
         other = a_session("bob")
         await begin(store, a_session(), a_session(), other)
 
-        await store.end_user("ann", other.sid, REVOKE)
-        await store.end_user("bob", None, REVOKE)
+        await store.end_user("ann", other.sid, _REVOKE)
+        await store.end_user("bob", None, _REVOKE)
 
         assert await living(store) | await living(store, "bob") == set()
 
@@ -577,7 +593,7 @@ class StoreConformance:
 
         await store.set_claims("ann", Claims(), at=NOW + 5, least_version=1, cutoffs_until=LATER)
 
-        told = [event for event in await recorded(store) if event.kind is EventKind.CLAIMS_CHANGED]
+        told = [event for event in await _recorded(store) if event.kind is EventKind.CLAIMS_CHANGED]
         assert told == [Event(at=NOW + 5, kind=EventKind.CLAIMS_CHANGED, user_id="ann")]
 
     async def test_set_claims_leaves_the_others_alone(self, store: Store) -> None:
@@ -597,13 +613,13 @@ class StoreConformance:
         """Past what was asked, never down, and records nothing."""
         session = a_session(version=5)
         await begin(store, session)
-        events = await recorded(store)
+        events = await _recorded(store)
 
         versions = [await store.raise_version(session.sid, above) for above in (4, 9, 3)]
 
         assert versions == [5, 10, 10]
         assert (await row(store, session.sid)).version == 10
-        assert (await recorded(store), (await store.cutoffs(None, NOW))[1]) == (events, [])
+        assert (await _recorded(store), (await store.cutoffs(None, NOW))[1]) == (events, [])
 
     async def test_raise_version_of_what_does_not_live(self, store: Store) -> None:
         """An ended session and an unknown one have none."""
@@ -651,19 +667,19 @@ class StoreConformance:
         assert heard == sids_of(sessions)
 
     async def test_the_cursor_survives_a_sweep(self, store: Store) -> None:
-        """What is recorded after all older cutoffs were deleted is news."""
+        """What is _recorded after all older cutoffs were deleted is news."""
         old, new = a_session(), a_session()
         await begin(store, old, new)
         await store.end([old.sid], LOGOUT)
         cursor, _ = await store.cutoffs(None, NOW)
-        await sweep_through(store, replace(KEEP_ALL, cutoffs=LATER + 1))
+        await _sweep_through(store, replace(_KEEP_ALL, cutoffs=LATER + 1))
 
         await store.end([new.sid], LOGOUT)
 
         assert new.sid in sids_of((await store.cutoffs(cursor, NOW))[1])
 
     async def test_a_cutoff_before_the_wait_ends_it(self, store: Store) -> None:
-        """What was recorded since the last wait, and before this one, is not slept over."""
+        """What was _recorded since the last wait, and before this one, is not slept over."""
         await begin(store, session := a_session())
         await store.wait_for_change(0)
         await store.end([session.sid], LOGOUT)
@@ -707,27 +723,27 @@ class StoreConformance:
     async def test_signing_keys_are_kept_in_order(self, store: Store) -> None:
         """As they were added, byte for byte."""
         added = [
-            await store.add_signing_key(a_key("b"), after=None),
-            await store.add_signing_key(a_key("a"), after="b"),
+            await store.add_signing_key(_a_key("b"), after=None),
+            await store.add_signing_key(_a_key("a"), after="b"),
         ]
 
-        assert (added, await store.signing_keys()) == ([True, True], [a_key("b"), a_key("a")])
+        assert (added, await store.signing_keys()) == ([True, True], [_a_key("b"), _a_key("a")])
 
     async def test_a_signing_key_is_added_after_the_newest(self, store: Store) -> None:
         """Whoever knows an older state is refused."""
-        await store.add_signing_key(a_key("a"), after=None)
-        await store.add_signing_key(a_key("b"), after="a")
+        await store.add_signing_key(_a_key("a"), after=None)
+        await store.add_signing_key(_a_key("b"), after="a")
 
         added = [
-            await store.add_signing_key(a_key(f"after {after}"), after=after)
+            await store.add_signing_key(_a_key(f"after {after}"), after=after)
             for after in (None, "a", "unknown")
         ]
 
-        assert (added, await store.signing_keys()) == ([False] * 3, [a_key("a"), a_key("b")])
+        assert (added, await store.signing_keys()) == ([False] * 3, [_a_key("a"), _a_key("b")])
 
     async def test_of_many_first_keys_one_is_added(self, store: Store) -> None:
         """However many processes start at once."""
-        keys = [a_key(f"key {number}") for number in range(10)]
+        keys = [_a_key(f"key {number}") for number in range(10)]
 
         added = await asyncio.gather(*(store.add_signing_key(key, after=None) for key in keys))
 
@@ -736,21 +752,21 @@ class StoreConformance:
 
     async def test_a_signing_key_is_sealed_anew(self, store: Store) -> None:
         """Only its sealed part changes; an unknown key is not added."""
-        await store.add_signing_key(a_key("a"), after=None)
+        await store.add_signing_key(_a_key("a"), after=None)
 
-        await store.replace_signing_key(replace(a_key("a"), sealed=b"new", use_from=0))
-        await store.replace_signing_key(a_key("unknown"))
+        await store.replace_signing_key(replace(_a_key("a"), sealed=b"new", use_from=0))
+        await store.replace_signing_key(_a_key("unknown"))
 
-        assert await store.signing_keys() == [replace(a_key("a"), sealed=b"new")]
+        assert await store.signing_keys() == [replace(_a_key("a"), sealed=b"new")]
 
     async def test_signing_keys_are_dropped(self, store: Store) -> None:
         """Those that are named; an unknown one is no error."""
-        await store.add_signing_key(a_key("a"), after=None)
-        await store.add_signing_key(a_key("b"), after="a")
+        await store.add_signing_key(_a_key("a"), after=None)
+        await store.add_signing_key(_a_key("b"), after="a")
 
         await store.drop_signing_keys(["a", "unknown"])
 
-        assert await store.signing_keys() == [a_key("b")]
+        assert await store.signing_keys() == [_a_key("b")]
 
     # ── sweep ───────────────────────────────────────────────────────────────────────────────────
 
@@ -763,9 +779,9 @@ class StoreConformance:
         await begin(store, ended, old, idle, fresh, just_ended := a_session())
         await store.end([ended.sid], LOGOUT)
         await store.end([just_ended.sid], replace(LOGOUT, at=NOW + 1))
-        bounds = replace(KEEP_ALL, ended=NOW + 1, created=NOW - 100, last_used=NOW - 50)
+        bounds = replace(_KEEP_ALL, ended=NOW + 1, created=NOW - 100, last_used=NOW - 50)
 
-        deleted = await sweep_through(store, bounds)
+        deleted = await _sweep_through(store, bounds)
 
         sids = [session.sid for session in (ended, old, idle, fresh, just_ended)]
         assert (deleted, set(await store.get(sids))) == (3, {fresh.sid, just_ended.sid})
@@ -778,11 +794,11 @@ class StoreConformance:
         await store.end([early.sid], Ending(EndReason.LOGGED_OUT, NOW, LATER))
         await store.end([late.sid], Ending(EndReason.LOGGED_OUT, NOW + 1, LATER + 1))
 
-        deleted = await sweep_through(store, replace(KEEP_ALL, cutoffs=LATER + 1, events=NOW + 1))
+        deleted = await _sweep_through(store, replace(_KEEP_ALL, cutoffs=LATER + 1, events=NOW + 1))
 
         assert deleted == 3
         assert sids_of((await store.cutoffs(None, NOW))[1]) == {late.sid}
-        assert {event.at for event in await recorded(store)} == {NOW + 1}
+        assert {event.at for event in await _recorded(store)} == {NOW + 1}
 
     async def test_sweep_is_bounded_and_complete(self, store: Store) -> None:
         """One call looks at so many rows and no more; going on from call to call reaches all."""
@@ -796,12 +812,12 @@ class StoreConformance:
 
         deleted, after = await store.sweep(everything, after="", limit=3)
         left = len(await store.get(sids))
-        rest = await sweep_through(store, everything, limit=3)
+        rest = await _sweep_through(store, everything, limit=3)
 
         assert (left, bool(after)) == (4, True)
         assert deleted <= 9
         assert (deleted + rest, await store.get(sids)) == (7 + 7 + 14, {})
-        assert await recorded(store) == []
+        assert await _recorded(store) == []
 
     async def test_sweep_goes_on_where_it_was(self, store: Store) -> None:
         """Rows that stay are passed over by the next call, and the end is told by an empty text."""
@@ -809,7 +825,7 @@ class StoreConformance:
 
         calls, after = 0, ""
         while True:
-            _, after = await store.sweep(KEEP_ALL, after=after, limit=2)
+            _, after = await store.sweep(_KEEP_ALL, after=after, limit=2)
             calls += 1
             if not after or calls > 5:
                 break

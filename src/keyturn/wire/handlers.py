@@ -156,8 +156,13 @@ class Handlers:
                 remember=await self._remembered(caller),
             )
         except (InvalidCredentials, TooManyAttempts) as error:
-            who = {"user": caller.user_id, "sid": caller.sid, "address": device.address}
-            record("password_change_failed", code=error.code, **who)
+            record(
+                "password_change_failed",
+                code=error.code,
+                user=caller.user_id,
+                sid=caller.sid,
+                address=device.address,
+            )
             if isinstance(error, InvalidCredentials):
                 raise CurrentPasswordWrong from None
             raise

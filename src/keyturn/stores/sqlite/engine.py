@@ -16,16 +16,19 @@ import apsw
 from keyturn.core.errors import StoreUnavailable
 
 from .faults import told_as_unavailable
-from .opening import CHECKPOINT_PAGES, connect, prepare, transact
+from .opening import connect, prepare, transact
 
 __all__ = ["Engine"]
 
 Result = TypeVar("Result")
-Job = Callable[[apsw.Connection], Result]
+_Job = Callable[[apsw.Connection], Result]
 _Task = tuple[Callable[[], Any], asyncio.Future[Any], threading.Event]
 
-PATIENCE_SECONDS: Final = 0.002
-MOMENT_SECONDS: Final = 0.0002
+_CHECKPOINT_PAGES: Final = 4000
+"""Fewer checkpoints than with the default of 1000: each page is copied once for more commits."""
+
+_PATIENCE_SECONDS: Final = 0.002
+_MOMENT_SECONDS: Final = 0.0002
 
 
 class Engine:
@@ -41,7 +44,7 @@ class Engine:
         self._writing = connect(path)
         self._writing.pragma("synchronous", "FULL")  # a commit is on the disk when it returns
         self._writing.pragma("secure_delete", "ON")  # an erased secret is overwritten
-        self._writing.wal_autocheckpoint(CHECKPOINT_PAGES)
+        self._writing.wal_autocheckpoint(_CHECKPOINT_PAGES)
         self._reading = connect(path)
         # Its data_version tells of the commits of all others, while no transaction is open on it.
         self._watching = connect(path)
@@ -66,7 +69,7 @@ class Engine:
             prepare(file, create=create)
             return cls(file)
 
-    async def write(self, job: Job[Result]) -> Result:
+    async def write(self, job: _Job[Result]) -> Result:
         """Run ``job`` as the only writer of the file. What it did is durable on return.
 
         Raises:
@@ -74,7 +77,7 @@ class Engine:
         """
         return await self._writer.run(partial(transact, self._writing, "BEGIN IMMEDIATE", job))
 
-    async def read(self, job: Job[Result]) -> Result:
+    async def read(self, job: _Job[Result]) -> Result:
         """Run ``job`` on one state of the file, with every commit acknowledged before the call.
 
         Raises:
@@ -116,7 +119,7 @@ class _Worker:
         future: asyncio.Future[Result] = loop.create_future()
         answered = threading.Event()
         self._queue.put((call, future, answered))
-        loop.call_later(PATIENCE_SECONDS, _make_way, loop, answered)
+        loop.call_later(_PATIENCE_SECONDS, _make_way, loop, answered)
         return future
 
     async def close(self, *last: Callable[[], None]) -> None:
@@ -150,5 +153,5 @@ def _make_way(loop: asyncio.AbstractEventLoop, answered: threading.Event) -> Non
     A loop that never idles lets go of the interpreter's lock in each turn and takes it back before
     a waiting thread wakes up, which can keep that thread waiting for seconds.
     """
-    if not answered.wait(MOMENT_SECONDS):
-        loop.call_later(PATIENCE_SECONDS, _make_way, loop, answered)
+    if not answered.wait(_MOMENT_SECONDS):
+        loop.call_later(_PATIENCE_SECONDS, _make_way, loop, answered)

@@ -19,12 +19,10 @@ __all__ = ["APPLICATION_ID", "connect", "prepare", "transact"]
 APPLICATION_ID: Final = int.from_bytes(b"KTRN", "big")
 """In the header of every file of ours, where ``file`` and we look for it."""
 
-OLDEST_SQLITE: Final = (3, 51, 3)
+_OLDEST_SQLITE: Final = (3, 51, 3)
 """Older ones can damage the file when two connections write and begin the WAL anew at once."""
 
-BUSY_MILLISECONDS: Final = 5000
-CHECKPOINT_PAGES: Final = 4000
-"""Fewer checkpoints than the default of 1000 pages: each page is copied once for more commits."""
+_BUSY_MILLISECONDS: Final = 5000
 
 Result = TypeVar("Result")
 
@@ -63,7 +61,7 @@ def connect(path: Path) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     except apsw.CantOpenError as error:
         raise _refusal(path, "cannot be opened") from error
-    connection.set_busy_timeout(BUSY_MILLISECONDS)
+    connection.set_busy_timeout(_BUSY_MILLISECONDS)
     if connection.readonly("main"):
         connection.close()
         raise _refusal(path, "cannot be written")
@@ -87,8 +85,8 @@ def transact(
 
 def _check_sqlite() -> None:
     version = apsw.sqlite_lib_version()
-    if tuple(int(part) for part in version.split(".")) < OLDEST_SQLITE:
-        wanted = ".".join(map(str, OLDEST_SQLITE))
+    if tuple(int(part) for part in version.split(".")) < _OLDEST_SQLITE:
+        wanted = ".".join(map(str, _OLDEST_SQLITE))
         raise ConfigurationError(
             "database_url", f"needs SQLite {wanted} or newer, this is {version}; upgrade apsw"
         )
@@ -141,7 +139,7 @@ def _make_ours(connection: apsw.Connection) -> None:
 
 def _use_wal(connection: apsw.Connection) -> None:
     """Once for the life of the file. SQLite itself does not wait for others at this step."""
-    for _ in range(BUSY_MILLISECONDS // 10):
+    for _ in range(_BUSY_MILLISECONDS // 10):
         try:
             mode = connection.pragma("journal_mode", "wal")
         except apsw.BusyError:

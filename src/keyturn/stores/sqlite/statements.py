@@ -14,8 +14,8 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import Final
 
-import apsw
 import msgspec
+from apsw import Connection
 from msgspec.structs import asdict
 
 from keyturn.core.model import (
@@ -51,8 +51,6 @@ __all__ = [
     "user_epoch",
     "void_all",
 ]
-
-Connection = apsw.Connection
 
 _SESSION: Final = """json_object(
     'sid', sid, 'user_id', user_id, 'secret', secret, 'created_at', created_at,
@@ -138,41 +136,44 @@ def get(connection: Connection, sids: Sequence[str]) -> dict[str, Session]:
 
 
 def swap(connection: Connection, swaps: Sequence[Swap]) -> list[bool]:
-    """As ``Store.swap``."""
+    """As ``Store.swap``. Who wins is read first, in one row: the update would tell it in many."""
+    won = _winners(connection, swaps)
+    winners = [swap for swap in swaps if swap.old.sid in won]
     turns = [
         (
-            swap.old.sid,
-            swap.old.generation,
+            swap.new.sid,
             swap.new.generation,
             swap.new.parent,
             swap.new.first_child,
             swap.new.previous_parent,
             swap.new.turned_at,
         )
-        for swap in swaps
+        for swap in winners
     ]
-    wanted = _json(turns)
-    winners = connection.execute(
-        """SELECT json_group_array(sid) FROM session JOIN (
-            SELECT value->>0 AS turn_sid, value->>1 AS held FROM json_each(?))
-        ON sid = turn_sid AND generation = held WHERE ended_at IS NULL""",
-        (wanted,),
-    ).get
     connection.execute(
         """UPDATE session SET generation = turn.generation, parent = turn.parent,
             first_child = turn.first_child, previous_parent = turn.previous_parent,
             turned_at = turn.turned_at
         FROM (
-            SELECT value->>0 AS sid, value->>1 AS held, value->>2 AS generation,
-                value->>3 AS parent, value->>4 AS first_child, value->>5 AS previous_parent,
-                value->>6 AS turned_at
+            SELECT value->>0 AS sid, value->>1 AS generation, value->>2 AS parent,
+                value->>3 AS first_child, value->>4 AS previous_parent, value->>5 AS turned_at
             FROM json_each(?)) AS turn
-        WHERE session.sid = turn.sid AND session.generation = turn.held AND ended_at IS NULL""",
-        (wanted,),
+        WHERE session.sid = turn.sid""",
+        (_json(turns),),
     )
-    won = set(_sids_of(winners))
-    _record_events(connection, [swap.event for swap in swaps if swap.event and swap.old.sid in won])
+    _record_events(connection, [swap.event for swap in winners if swap.event])
     return [swap.old.sid in won for swap in swaps]
+
+
+def _winners(connection: Connection, swaps: Sequence[Swap]) -> set[str]:
+    held = [(swap.old.sid, swap.old.generation) for swap in swaps]
+    winners = connection.execute(
+        """SELECT json_group_array(sid) FROM json_each(?) AS held
+        JOIN session ON sid = held.value->>0 AND generation = held.value->>1
+        WHERE ended_at IS NULL""",
+        (_json(held),),
+    ).get
+    return set(_sids_of(winners))
 
 
 def list_sessions(connection: Connection, user_id: str) -> list[Session]:

@@ -16,7 +16,7 @@ from .engine import Engine
 
 __all__ = ["SQLiteStore"]
 
-POLL_SECONDS: Final = 0.1
+_POLL_SECONDS: Final = 0.1
 
 
 class SQLiteStore:
@@ -111,7 +111,7 @@ class SQLiteStore:
         while (version := await self.engine.data_version()) == self._seen_version:
             if (left := until - loop.time()) <= 0:
                 return
-            await asyncio.sleep(min(POLL_SECONDS, left))
+            await asyncio.sleep(min(_POLL_SECONDS, left))
         self._seen_version = version
 
     async def events(
