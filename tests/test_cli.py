@@ -417,6 +417,19 @@ def test_before_the_first_run_commands_make_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [("users", "list"), ("init",), ("doctor",)])
+def test_a_folder_that_cannot_be_looked_into_is_said(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """As that of another user: a sentence that names it, and no traceback."""
+    folder = tmp_path / ("long" * 100)
+    result = Command(tmp_path)(*command, KEYTURN_DATA_DIR=str(folder))
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {folder}")
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_settings_of_a_command_may_be_in_a_file(keyturn: Command) -> None:
     """Every command that opens the database takes --config."""
     config = keyturn.folder / "keyturn.toml"

@@ -17,7 +17,7 @@ import click
 
 from ._version import __version__
 from .core.errors import KeyturnError
-from .server.exits import FAILED, exit_code, told
+from .server.exits import FAILED, MISCONFIGURED, exit_code, told
 from .server.settings import DEFAULT_PORT, Settings, check_binding, load_settings, settings_table
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ class _Commands(click.Group):
         except KeyturnError as error:
             click.echo(f"Error: {told(error)}", err=True)
             context.exit(exit_code(error))
+        except BrokenPipeError:
+            raise  # whoever read has gone, which click takes quietly
+        except OSError as error:  # as a rule a file of another user
+            click.echo(f"Error: {error.filename}: {error.strerror}", err=True)
+            context.exit(MISCONFIGURED)
 
 
 class _ListsSettings(click.Command):

@@ -1,0 +1,75 @@
+# Sourced by the other scripts: finds Python, and makes the virtual environments that they use.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+
+# find_python: set `python` to a Python that can make virtual environments, installed if need be.
+find_python() {
+  python=$(usable_python) && return
+  local packages="python3 python3-venv"
+  if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    echo "Installing $packages" >&2
+    apt-get update -qq >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages >/dev/null
+    python=$(usable_python) && return
+  fi
+  echo "Python 3.11 or newer with venv is needed: sudo apt-get install -y $packages" >&2
+  exit 2
+}
+
+# usable_python: print the first that is new enough and complete (Debian packs ensurepip apart).
+usable_python() {
+  local candidate
+  for candidate in python3 python3.11 python3.12 python3.13 python3.14; do
+    if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+    then
+      command -v "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+# environment DIR WHAT...: see that virtual environment DIR has WHAT installed, for the present
+# pyproject.toml. Scripts that run at once wait for each other here.
+environment() {
+  local directory=$1 stamp=$1/.made-for wanted lock
+  shift
+  mkdir -p "$root/.cache"
+  exec {lock}>"$root/.cache/lock"
+  flock "$lock"
+  wanted=$(sha256sum <(echo "$@") "$root/pyproject.toml" | cut -d ' ' -f 1)
+  if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] ||
+    ! "$directory/bin/python" -c 'import pip' 2>/dev/null
+  then
+    install_into "$directory" "$@"
+    echo "$wanted" >"$stamp"
+  fi
+  exec {lock}>&-
+}
+
+install_into() {
+  local directory=$1
+  shift
+  if ! "$directory/bin/python" -c 'import pip' 2>/dev/null; then
+    find_python
+    "$python" -m venv --clear "$directory"
+  fi
+  echo "Installing into $directory" >&2
+  "$directory/bin/python" -m pip install -qq --upgrade 'pip>=25.1'
+  (cd "$root" && "$directory/bin/python" -m pip install -qq "$@")
+}
+
+# use_tools: set `tools` to where pytest, ruff, mypy and the rest are, beside Keyturn's dependencies.
+use_tools() {
+  environment "$root/.cache/tools" --group dev '.[server]'
+  tools=$root/.cache/tools/bin
+}
+
+# use_wheel: as use_tools, and Keyturn itself as a wheel built from the working copy.
+use_wheel() {
+  use_tools
+  rm -rf "$root/.cache/wheel"
+  (cd "$root" && "$tools/hatchling" build --target wheel --directory .cache/wheel >/dev/null)
+  "$tools/python" -m pip install -qq --force-reinstall --no-deps "$root"/.cache/wheel/*.whl
+}

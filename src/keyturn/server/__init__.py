@@ -1,0 +1,1 @@
+"""``keyturn serve``: settings, secrets, assembly, processes, logs and the doctor."""

@@ -1,0 +1,225 @@
+"""From settings to what works together: store, sessions, accounts, the ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from keyturn.accounts import Accounts, PasswordRules, open_users
+from keyturn.core.errors import Unavailable
+from keyturn.core.model import Policy
+from keyturn.integrations.asgi import App
+from keyturn.sessions import Sessions
+from keyturn.stores import Store, open_store
+from keyturn.wire.endpoints import Endpoints
+from keyturn.wire.settings import CookieSettings, WireSettings
+
+from .secret_files import (
+    default_secret_file,
+    find_secrets,
+    make_private_folder,
+    make_secret_file,
+    sync_folder,
+)
+from .settings import Settings
+
+__all__ = [
+    "Parts",
+    "application",
+    "database_file",
+    "open_parts",
+    "policy_of",
+    "prepare",
+    "wire_settings_of",
+]
+
+log = logging.getLogger("keyturn")
+
+_SWEEP_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What works on one database."""
+
+    store: Store
+    sessions: Sessions
+    accounts: Accounts
+
+    async def close(self) -> None:
+        """Let what is under way finish, and let go of the database."""
+        self.accounts.close()
+        await self.sessions.close()
+
+
+def policy_of(settings: Settings) -> Policy:
+    """How long things last.
+
+    Raises:
+        ConfigurationError: a setting is impossible, or two contradict each other.
+    """
+    return Policy(
+        access_ttl=settings.access_ttl,
+        retry_window=settings.retry_window,
+        recover=settings.recover,
+        idle_timeout=settings.idle_timeout,
+        absolute_lifetime=settings.absolute_lifetime,
+        max_sessions=settings.max_sessions,
+        event_retention=settings.event_retention,
+    )
+
+
+def wire_settings_of(settings: Settings) -> WireSettings:
+    """How HTTP is spoken.
+
+    Raises:
+        ConfigurationError: a setting is impossible, or two contradict each other.
+    """
+    return WireSettings(
+        public_url=settings.public_url,
+        trusted_origins=settings.trusted_origins,
+        trusted_proxies=settings.trusted_proxies,
+        tokens_in_body=settings.tokens_in_body,
+        cookies=CookieSettings(
+            prefix=settings.cookie_prefix,
+            domain=settings.cookie_domain or None,
+            refresh_path=settings.cookie_refresh_path,
+            samesite=settings.cookie_samesite,
+            insecure_http=settings.cookie_insecure_http,
+        ),
+        registration=settings.registration,
+    )
+
+
+async def open_parts(settings: Settings, *, create: bool = False) -> Parts:
+    """Open the database, which ``create`` makes if it is absent, and what works on it.
+
+    Raises:
+        ConfigurationError: a setting or a secret is impossible, or the database cannot be used.
+        StoreUnavailable: the database does not answer.
+    """
+    secrets = find_secrets(settings)
+    policy = policy_of(settings)
+    rules = PasswordRules(
+        min_length=settings.password_min_length, service_name=settings.service_name
+    )
+    store = await open_store(settings.database_url, create=create)
+    sessions = Sessions(
+        store,
+        secrets=secrets,
+        issuer=settings.issuer or settings.public_url,
+        audience=settings.audience or None,
+        policy=policy,
+        signing_algorithm=settings.signing_algorithm,
+        max_staleness=settings.max_staleness,
+        on_stale=settings.on_stale,
+    )
+    accounts = Accounts(
+        open_users(store), sessions, rules=rules, profile_in_token=settings.profile_in_token
+    )
+    return Parts(store, sessions, accounts)
+
+
+def database_file(settings: Settings) -> Path:
+    """The file that ``database_url`` names."""
+    return Path(settings.database_url.removeprefix("sqlite:///"))
+
+
+@asynccontextmanager
+async def application(settings: Settings) -> AsyncIterator[App]:
+    """The whole server as an ASGI application, with everything that must run beside it.
+
+    Raises:
+        ConfigurationError: a setting or a secret is impossible, or the database cannot be used.
+        StoreUnavailable: the database does not answer.
+    """
+    wire_settings = wire_settings_of(settings)
+    parts = await open_parts(settings)
+    async with parts.sessions:
+        sweeping = asyncio.create_task(_sweep_for_ever(parts.accounts))
+        try:
+            yield App(Endpoints(parts.sessions, parts.accounts, wire_settings))
+        finally:
+            sweeping.cancel()
+            parts.accounts.close()
+
+
+async def _sweep_for_ever(accounts: Accounts) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        try:
+            await accounts.sweep()
+        except Unavailable as error:
+            log.warning("cannot sweep: %s", error)
+
+
+# ── before the first request ────────────────────────────────────────────────────────────────────
+
+
+async def prepare(settings: Settings, *, create: bool) -> None:
+    """See that everything is there and fits together: secrets, database, signing keys.
+
+    On the first run, which is when there is neither a secret nor a database and none is configured,
+    both are made. Otherwise a missing database is made only with ``create``, and a secret never
+    beside an existing database: it would sign everybody out.
+
+    Raises:
+        ConfigurationError: something is missing, impossible or does not fit.
+        StoreUnavailable: the database does not answer.
+    """
+    policy_of(settings)
+    wire_settings_of(settings)
+    configured = settings.secret or settings.secret_file
+    if create or not configured:
+        make_private_folder(settings.data_dir)
+    if configured:
+        await _open_once(settings, create=create)
+        return
+    with _alone_in(settings.data_dir):
+        if default_secret_file(settings).exists():
+            await _open_once(settings, create=create)
+        else:
+            await _run_first(settings)
+
+
+async def _run_first(settings: Settings) -> None:
+    """Make a secret, and the database under it. The secret gets its name last, so that a first run
+    that was cut short is told from a loss, and is gone on with.
+    """
+    secret = default_secret_file(settings)
+    pending = secret.with_suffix(".pending")
+    if not database_file(settings).exists():
+        pending.unlink(missing_ok=True)  # it may have been cut short itself
+        make_secret_file(pending)
+    if not pending.exists():
+        find_secrets(settings)  # says that the secret of the database is missing
+    await _open_once(dataclasses.replace(settings, secret_file=(pending,)), create=True)
+    pending.rename(secret)
+    sync_folder(secret.parent)
+
+
+async def _open_once(settings: Settings, *, create: bool) -> None:
+    parts = await open_parts(settings, create=create)
+    try:
+        await parts.sessions.load()
+    finally:
+        await parts.close()
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Of processes that start at once, one makes what is missing and the others find it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

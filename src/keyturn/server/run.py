@@ -1,0 +1,186 @@
+"""The processes of ``keyturn serve``: one that serves, or several and one that keeps them alive.
+
+Workers are forked, so they start at once and share the listening socket and most of their memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from types import FrameType
+from typing import Final, NoReturn
+
+import uvicorn
+import uvloop
+
+from keyturn.core.errors import KeyturnError
+
+from .assembly import application, prepare
+from .exits import MISCONFIGURED, exit_code, told
+from .settings import Settings
+
+__all__ = ["listen", "serve"]
+
+log = logging.getLogger("keyturn")
+
+_SECONDS_TO_FINISH: Final = 8
+"""For requests in flight when a stop is asked for; containers are given ten as a rule."""
+_SECONDS_IDLE: Final = 75
+"""Longer than proxies keep idle connections, so that it is they who close them."""
+_BACKLOG: Final = 2048
+_M_MMAP_THRESHOLD: Final = -3  # as malloc.h has it
+_LARGE_BLOCK: Final = 1 << 20
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
+_AWAITED: Final = {*_STOPS, signal.SIGCHLD}
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 is any free one.
+
+    Raises:
+        OSError: the address is not ours, or in use.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+
+
+def serve(settings: Settings, listener: socket.socket, workers: int) -> int:
+    """Answer requests until SIGTERM or SIGINT; then stop listening and finish what is in flight.
+
+    Returns the exit code.
+
+    Raises:
+        ConfigurationError: a setting or a secret is impossible, or the database cannot be used.
+        StoreUnavailable: the database does not answer.
+        SystemExit: after the signal.
+    """
+    for stop in _STOPS:
+        signal.signal(stop, _end)
+    if workers > 1:
+        # Before there is a thread, as one that does not hold them back would swallow them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    asyncio.run(prepare(settings, create=False))
+    host, port = listener.getsockname()[:2]
+    print(f"Keyturn listens on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201
+    if workers > 1:
+        return _supervise(settings, listener, workers)
+    _work(settings, listener)
+    return 0
+
+
+def _end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    """End the process tidily, and let no further signal disturb that."""
+    for stop in _STOPS:
+        signal.signal(stop, signal.SIG_IGN)
+    raise SystemExit(0)
+
+
+def _work(settings: Settings, listener: socket.socket) -> None:
+    _give_memory_back()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_answer(settings, listener))
+
+
+def _give_memory_back() -> None:
+    """Else glibc keeps the 19 MiB of a password's hash for each thread that ever made one: a large
+    block that is freed once teaches it to hold on to the next.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+
+
+async def _answer(settings: Settings, listener: socket.socket) -> None:
+    async with application(settings) as app:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=_SECONDS_IDLE,
+            timeout_graceful_shutdown=_SECONDS_TO_FINISH,
+        )
+        await uvicorn.Server(config).serve(sockets=[listener])
+
+
+# ── several processes ───────────────────────────────────────────────────────────────────────────
+
+
+def _supervise(settings: Settings, listener: socket.socket, count: int) -> int:
+    """Keep ``count`` workers alive until a signal, then let them finish. They also finish when
+    their supervisor is killed.
+
+    Returns the exit code: 0, or that of a worker which found its configuration impossible.
+    """
+    lifeline = os.pipe()
+    started: dict[int, float] = {}
+
+    def start() -> None:
+        started[_fork(settings, listener, lifeline)] = time.monotonic()
+
+    for _ in range(count):
+        start()
+    try:
+        while signal.sigwait(_AWAITED) == signal.SIGCHLD:
+            for pid, code in _ended():
+                lived = time.monotonic() - started.pop(pid)
+                if code == MISCONFIGURED:
+                    return code
+                log.error("worker %d ended with %d; another takes its place", pid, code)
+                if lived < 1:
+                    time.sleep(1)  # whatever kills them at once is not to be hurried
+                start()
+        return 0
+    finally:
+        listener.close()
+        for pid in started:
+            os.kill(pid, signal.SIGTERM)
+        for pid in started:
+            os.waitpid(pid, 0)
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    """The workers that ended, and their exit codes; one SIGCHLD may stand for many."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            yield ended[0], os.waitstatus_to_exitcode(ended[1])
+
+
+def _fork(settings: Settings, listener: socket.socket, lifeline: tuple[int, int]) -> int:
+    if pid := os.fork():
+        return pid
+    code = 1
+    try:
+        readable, held_by_supervisor = lifeline
+        os.close(held_by_supervisor)
+        threading.Thread(target=_end_with_supervisor, args=(readable,), daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
+        _work(settings, listener)
+    except SystemExit:
+        code = 0
+    except KeyturnError as error:
+        code = exit_code(error)
+        print(f"Error: {told(error)}", file=sys.stderr)  # noqa: T201
+    except BaseException:
+        log.exception("worker failed")
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _end_with_supervisor(lifeline: int) -> None:
+    os.read(lifeline, 1)  # returns when nobody holds the other end any more
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,129 @@
+"""The doctor: finds what is wrong, says what to change, and changes nothing itself."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from keyturn.server.assembly import open_parts, prepare
+from keyturn.server.doctor import examine
+from keyturn.server.secret_files import make_secret_file
+from keyturn.server.settings import Settings, load_settings
+
+
+@pytest.fixture
+async def settings(tmp_path: Path) -> Settings:
+    """Of a server that has run once."""
+    settings = settings_in(tmp_path)
+    await prepare(settings, create=False)
+    return settings
+
+
+def settings_in(folder: Path, **environment: str) -> Settings:
+    return load_settings({"KEYTURN_DATA_DIR": str(folder / "data"), **environment})
+
+
+async def advice(settings: Settings) -> str:
+    """All that is to be changed."""
+    return "\n".join(finding.advice for finding in await examine(settings) if finding.advice)
+
+
+async def test_a_healthy_server_needs_no_advice(settings: Settings) -> None:
+    """Everything that was looked at is named all the same."""
+    findings = await examine(settings)
+
+    assert await advice(settings) == ""
+    assert len(findings) == 6
+
+
+async def test_before_the_first_run_it_says_how_to_begin(tmp_path: Path) -> None:
+    """Nothing there is something to be told, and nothing is made."""
+    assert "`keyturn init`" in await advice(settings_in(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".", "secret", "keyturn.db"])
+async def test_what_others_can_get_at_is_found(settings: Settings, name: str) -> None:
+    """E3: folder, secret and database are the owner's alone."""
+    path = settings.data_dir / name
+    path.chmod(0o755)
+
+    assert f"run chmod {'700' if path.is_dir() else '600'} {path}" in await advice(settings)
+
+
+async def test_a_configured_secret_file_is_looked_at_too(tmp_path: Path) -> None:
+    """It may be where it must be readable, so it is advice and no refusal."""
+    file = tmp_path / "secret"
+    make_secret_file(file)
+    file.chmod(0o644)
+    settings = settings_in(tmp_path, KEYTURN_SECRET_FILE=str(file))
+    await prepare(settings, create=True)
+
+    assert await advice(settings) == f"others can get at {file}: run chmod 600 {file}"
+
+
+async def test_impossible_settings_are_found(tmp_path: Path, settings: Settings) -> None:
+    """All of them at once, by name."""
+    del settings
+    found = await advice(
+        settings_in(tmp_path, KEYTURN_ACCESS_TTL="0", KEYTURN_PUBLIC_URL="http://a.example")
+    )
+
+    assert "KEYTURN_ACCESS_TTL: " in found
+    assert "KEYTURN_PUBLIC_URL: " in found
+
+
+async def test_a_damaged_database_is_found(settings: Settings) -> None:
+    """Also where the file can be opened and only a page in its middle is bad."""
+    file = settings.data_dir / "keyturn.db"
+    content = bytearray(file.read_bytes())
+    content[8192:] = b"\xff" * (len(content) - 8192)
+    file.write_bytes(content)
+
+    assert "damaged" in await advice(settings)
+
+
+async def test_a_session_of_the_future_is_found(settings: Settings) -> None:
+    """Two servers whose clocks differ make turns that come too early for the other."""
+    parts = await open_parts(settings)
+    await parts.sessions.load()
+    await parts.sessions.create("ada")
+    await parts.close()
+    database = sqlite3.connect(settings.data_dir / "keyturn.db")
+    database.execute("UPDATE session SET turned_at = ?", (int(time.time()) + 3600,))
+    database.commit()
+    database.close()
+
+    assert "in the future: compare the clocks" in await advice(settings)
+
+
+async def test_a_clock_that_is_years_behind_is_found(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without a battery begins in 1970."""
+    monkeypatch.setattr(time, "time", lambda: 86_400.0)
+
+    assert "it shows 1970-01-02, which is over: set it" in await advice(settings)
+
+
+async def test_a_key_that_no_secret_opens_is_found(settings: Settings) -> None:
+    """The secret of another server, or one that was taken away too soon."""
+    (settings.data_dir / "secret").unlink()
+    make_secret_file(settings.data_dir / "secret")
+
+    assert "none of the secrets opens it" in await advice(settings)
+
+
+async def test_a_key_under_the_second_secret_is_found(tmp_path: Path, settings: Settings) -> None:
+    """H9: it says when an old secret may be taken away; looking does not seal anything anew."""
+    old, new = settings.data_dir / "secret", tmp_path / "new"
+    make_secret_file(new)
+    both = settings_in(tmp_path, KEYTURN_SECRET_FILE=f"{new},{old}")
+
+    assert "before you take that secret away" in await advice(both)
+    assert await advice(settings) == ""
+    await prepare(both, create=False)
+    assert await advice(both) == ""
