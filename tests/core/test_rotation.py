@@ -44,7 +44,7 @@ def after_rotate(presented: int, now: int) -> dict[str, Any]:
 
 
 def after_recover(now: int) -> dict[str, Any]:
-    return {"previous_parent": 8, "generation": 11, "turned_at": now}
+    return {"previous_parent": 10, "generation": 11, "turned_at": now}
 
 
 def after_resume(presented: int, now: int) -> dict[str, Any]:
@@ -316,16 +316,17 @@ END = {"secret", "ended_at", "end_reason"}
 
 @st.composite
 def living_rows(draw: st.DrawFn) -> Session:
-    """Rows as the protocol leaves them: previous parent < parent < first child <= generation, but
-    that nothing is late after a recovery.
+    """Rows as the protocol leaves them: previous parent < parent < first child <= generation, or
+    after a recovery the previous parent right below the generation.
     """
     marks = draw(st.lists(st.integers(0, 40), min_size=3, max_size=3, unique=True).map(sorted))
+    newest = marks[2] + draw(st.integers(0, 6))
     return replace(
         ROW,
-        previous_parent=draw(st.sampled_from([marks[0] - 2, marks[2] - 1])),
+        previous_parent=draw(st.sampled_from([marks[0] - 2, newest - 1])),
         parent=marks[1] - 2,
         first_child=marks[2] - 1,
-        generation=marks[2] - 1 + draw(st.integers(0, 6)),
+        generation=newest,
         turned_at=draw(st.none() | st.just(TURNED_AT)),
     )
 
@@ -350,12 +351,23 @@ def changed(before: Session, after: Session | None) -> set[str]:
 def test_no_generation_changes_inside_the_window(
     row: Session, presented: int, age: int, policy: Policy
 ) -> None:
-    """A storm of exchanges costs reads, not writes; only resume is for the row's own good."""
+    """A storm of exchanges costs reads, not writes: but for resume, and for who was left behind."""
     row = replace(row, turned_at=TURNED_AT)
 
     decision = decide(row, presented, TURNED_AT + age, policy)
 
-    assert decision.verdict is Verdict.RESUME or not changed(row, decision.session) & PROTOCOL
+    turned = changed(row, decision.session) & PROTOCOL
+    assert not turned or presented > row.generation or presented < row.previous_parent
+
+
+@given(living_rows(), st.integers(-30, 30))
+def test_who_was_left_behind_turns_inside_the_window(row: Session, age: int) -> None:
+    """Else whoever has the parent recovered at the end of every window would never be met."""
+    row = replace(row, turned_at=TURNED_AT)
+
+    for child in range(row.first_child, row.generation + 1):
+        verdict = decide(row, child, TURNED_AT + age, POLICY).verdict
+        assert verdict is (Verdict.ROTATE if child < row.previous_parent else Verdict.ECHO)
 
 
 @given(rows, tokens, times, policies)
@@ -380,7 +392,7 @@ def test_what_is_handed_out_is_alive_and_in_order(
 
     assert after is not None
     assert after.parent < after.first_child <= after.generation
-    assert after.previous_parent < after.parent or after.previous_parent == after.first_child
+    assert after.previous_parent < after.parent or after.previous_parent < after.generation
     if decision.handed_out is not None:
         assert after.ended_at is None
         assert after.first_child <= decision.handed_out <= after.generation

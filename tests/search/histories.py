@@ -523,3 +523,47 @@ class NotLateForEver:
 
     def renamed(self, lateness: Lateness, ranks: Ranks) -> Lateness:
         return lateness
+
+
+class Answers(NamedTuple):
+    """How often the two were answered in turn, each in a window that the other had not."""
+
+    turns: int = 0
+    thief_is_next: bool = False
+    new_window: bool = True
+
+
+class NotServedSideBySide:
+    """Two who hold different tokens are not answered in turn, in windows of their own, four times:
+    the victim, then the thief, then in a later window the victim again.
+    """
+
+    TURNS = 4
+
+    def start(self) -> Answers:
+        return Answers()
+
+    def after(self, answers: Answers, exchange: Exchange) -> Answers:
+        turns, thief_is_next, new_window = answers
+        if exchange.met:
+            return Answers()
+        new_window = new_window or exchange.turned
+        if exchange.verdict is Verdict.LATE:
+            return Answers(turns, thief_is_next, new_window)
+        if thief_is_next and exchange.party is Party.THIEF:
+            return Answers(min(turns + 1, self.TURNS), False, new_window)
+        if not thief_is_next and exchange.party is Party.VICTIM and new_window:
+            return Answers(turns, True, False)
+        return Answers(turns, thief_is_next, new_window)
+
+    def after_meeting(self, answers: Answers) -> Answers:
+        return Answers()
+
+    def is_broken(self, answers: Answers) -> bool:
+        return answers.turns == self.TURNS
+
+    def tokens_in(self, answers: Answers) -> Iterable[int]:
+        return ()
+
+    def renamed(self, answers: Answers, ranks: Ranks) -> Answers:
+        return answers

@@ -63,6 +63,15 @@ def recover_keeps_the_bound(session: Session | None, g: int, now: int, policy: P
     return Decision(Verdict.RECOVER, same_bound, decision.handed_out)
 
 
+def nobody_left_behind(session: Session | None, g: int, now: int, policy: Policy) -> Decision:
+    """Inside the window every child is echoed, whoever keeps opening the windows."""
+    decision = decide(session, g, now, policy)
+    inside = session is not None and decide(session, session.generation, now, policy)
+    if inside and inside.verdict is Verdict.ECHO and decision.verdict is Verdict.ROTATE:
+        return Decision(Verdict.ECHO, session, g)
+    return decision
+
+
 def forgiving(session: Session | None, g: int, now: int, policy: Policy) -> Decision:
     """Whoever kept a copy is refused, and the session lives on."""
     decision = decide(session, g, now, policy)
@@ -93,5 +102,5 @@ def _outside(session: Session) -> Session:
 
 
 def _reuse(session: Session, now: int, policy: Policy) -> Decision:
-    older_than_anything = session.previous_parent - 1
-    return decide(_outside(session), older_than_anything, now, policy)
+    no_child_and_no_parent = session.parent - 1
+    return decide(_outside(session), no_child_and_no_parent, now, policy)

@@ -16,6 +16,7 @@ from .histories import (
     JSON_CLIENT,
     Lateness,
     NotLateForEver,
+    NotServedSideBySide,
     NoUnseenThief,
     OneJar,
     Setting,
@@ -249,3 +250,24 @@ def test_a_neighbour_lets_the_polling_thief_live(machine: WithThief[Lateness]) -
 
     assert outcome.failure is not None
     assert outcome.failure.count("is judged: late") == NotLateForEver.WINDOWS
+
+
+def test_nobody_is_served_beside_a_thief_for_ever() -> None:
+    """Nor by keeping the parent and opening every window, in which the victim would be echoed."""
+    setting = Setting(window=6, round_trip=2, in_flight=2)
+
+    outcome = search(WithThief(setting, NotServedSideBySide()))
+
+    assert outcome.failure is None
+    assert outcome.verdicts == WHILE_NO_COMMIT_IS_LOST | {Verdict.REUSE}
+    assert outcome.states > 10_000
+
+
+def test_echoing_every_child_serves_both_for_ever() -> None:
+    """Where no child is left behind, the thief who opens every window is never met."""
+    setting = Setting(decide=neighbours.nobody_left_behind, in_flight=1)
+
+    outcome = search(WithThief(setting, NotServedSideBySide()))
+
+    assert outcome.failure is not None
+    assert outcome.failure.count("is judged: echo") == NotServedSideBySide.TURNS

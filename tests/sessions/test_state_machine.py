@@ -36,7 +36,7 @@ class ModelSession:
     def __init__(self, now: int) -> None:
         self.created = self.used = now
         self.turned: int | None = None
-        self.live, self.superseded = {0}, set[int]()
+        self.live, self.superseded, self.left_behind = {0}, set[int](), set[int]()
         self.parent = -1
         self.ended: type[KeyturnError] | None = None
         self.version = 0
@@ -47,19 +47,19 @@ class ModelSession:
             self.ended = self.ended or SessionExpired
             return self.ended
         if self.turned is not None and abs(now - self.turned) <= POLICY.retry_window:
-            if g in self.live:
+            if g in self.live - self.left_behind:
                 return g
             if g == self.parent:
                 return max(self.live)
             if g in self.superseded:
                 return RefreshSuperseded
-        elif g in self.live:
-            self.superseded = set(range(self.parent, max(self.live) + 1))
-            self.parent, self.live = g, {max(self.live) + 1}
-            return self._turned(now)
         elif g == self.parent:
-            self.superseded = set()
-            self.live.add(max(self.live) + 1)
+            self.superseded, self.left_behind = set(), self.live - {max(self.live)}
+            self.live = self.live | {max(self.live) + 1}
+            return self._turned(now)
+        if g in self.live:
+            self.superseded, self.left_behind = set(range(self.parent, max(self.live) + 1)), set()
+            self.parent, self.live = g, {max(self.live) + 1}
             return self._turned(now)
         self.ended = SessionRevoked
         return RefreshTokenReused

@@ -6,8 +6,10 @@ With the session's generations on a line, every turn moves four marks to the rig
     inside       older | late, late, replay, late, | echo, echo,    echo    | resume
     outside      reuse | reuse       recover       | rotate         rotate  | resume
 
+Of the children those below ``previous_parent`` are left behind: they rotate inside the window too.
+
 The window opens with each change of the generations and is ``policy.retry_window`` long. Inside
-it the generations never change, except by *resume*; so a storm of exchanges costs reads alone.
+it the generations hardly ever change; so a storm of exchanges costs reads alone.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def decide(session: Session | None, presented: int, now: int, policy: Policy) ->
         return Decision(
             Verdict.RESUME, replace(session, generation=presented, turned_at=now), presented
         )
-    if _inside_window(session, now, policy):
+    if _inside_window(session, now, policy) and not _is_left_behind(session, presented):
         return _judge_inside(session, presented, now)
     return _judge_outside(session, presented, now, policy)
 
@@ -87,10 +89,17 @@ def _judge_outside(session: Session, presented: int, now: int, policy: Policy) -
         # This supersedes nothing, so nothing is late after it: else a thief who has the parent
         # recovered at the end of every window would keep the victim late for ever.
         recovered = replace(
-            session, previous_parent=session.first_child, generation=child, turned_at=now
+            session, previous_parent=session.generation, generation=child, turned_at=now
         )
         return Decision(Verdict.RECOVER, recovered, child)
     return _reuse(session, now)
+
+
+def _is_left_behind(session: Session, presented: int) -> bool:
+    """Whether it is a child from before the last recovery but one. Who holds it would not have had
+    the parent recovered since; so somebody else did, in whose windows it would be echoed for ever.
+    """
+    return session.first_child <= presented < session.previous_parent
 
 
 def _reuse(session: Session, now: int) -> Decision:
