@@ -1,4 +1,4 @@
-"""``scripts/bench [sessions|imports|worker|all]``: what Keyturn costs on this machine."""
+"""``scripts/bench [sessions|imports|worker|ledger|all]``: what Keyturn costs on this machine."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import sys
 
 from keyturn import __version__
 
-from . import imports, sessions, worker
+from . import imports, ledger, sessions, worker
 
 _BENCHMARKS = {
     "sessions": lambda: asyncio.run(sessions.run()),
     "imports": imports.run,
     "worker": worker.run,
+    "ledger": ledger.run,
 }
 
 
