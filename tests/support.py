@@ -62,6 +62,8 @@ class Meddling:
     ``after`` given.
     """
 
+    lanes = 1
+
     def __init__(self, store: Store) -> None:
         self._store = store
         self._before: dict[str, list[Callable[[], Awaitable[object]]]] = {}

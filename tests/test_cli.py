@@ -7,7 +7,7 @@ import json
 import os
 import pty
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,14 @@ from click.testing import CliRunner, Result
 
 from keyturn.accounts import User, open_users
 from keyturn.cli import main
-from keyturn.core.errors import SessionRevoked
-from keyturn.core.model import Device, Tokens
+from keyturn.core.access_token import AccessToken
+from keyturn.core.errors import (
+    AccessTokenInvalid,
+    AccessTokenRevoked,
+    RefreshTokenInvalid,
+    SessionRevoked,
+)
+from keyturn.core.model import Cutoff, Device, Tokens
 from keyturn.server.assembly import Parts, open_parts
 from keyturn.server.settings import load_settings
 
@@ -337,6 +343,38 @@ def test_a_running_server_follows_the_command(tmp_path: Path) -> None:
     assert exchange.json()["reason"] == "revoked_by_admin"
 
 
+def test_all_access_tokens_are_voided_and_sessions_live_on(keyturn: Command) -> None:
+    """The emergency cutoff, for when access tokens have leaked."""
+    tokens = keyturn.sign_in()
+    keyturn.told("sessions", "void")
+
+    async def exchange(parts: Parts) -> AccessToken:
+        with pytest.raises(AccessTokenRevoked):
+            parts.sessions.verify(tokens.access_token)
+        renewed = await parts.sessions.refresh(tokens.refresh_token)
+        return parts.sessions.verify(renewed.access_token)
+
+    assert keyturn.meanwhile(exchange).sid == tokens.session.sid
+
+
+def test_what_is_revoked_outlasts_the_tokens_of_the_servers(keyturn: Command) -> None:
+    """G5: also where the command does not know how long the servers let access tokens live."""
+
+    async def sign_in(parts: Parts) -> Tokens:
+        return (await parts.accounts.login("ada", PASSWORD, device=Device()))[1]
+
+    keyturn.environment["KEYTURN_ACCESS_TTL"] = "3600"
+    tokens = keyturn.meanwhile(sign_in)
+    del keyturn.environment["KEYTURN_ACCESS_TTL"]
+    keyturn.told("sessions", "revoke", "--user", "ada")
+
+    async def kept(parts: Parts) -> Sequence[Cutoff]:
+        """Those that are kept when the token has just a minute to live."""
+        return (await parts.store.cutoffs(None, parts.sessions.now() + 3540))[1]
+
+    assert [cutoff.sid for cutoff in keyturn.meanwhile(kept)] == [tokens.session.sid]
+
+
 # ── keys and secrets ────────────────────────────────────────────────────────────────────────────
 
 
@@ -350,6 +388,24 @@ def test_a_new_key_is_published_before_it_signs(keyturn: Command) -> None:
     assert rows[0] == old
     assert rows[1]["kid"] in told
     assert rows[1]["signsFrom"] in told
+
+
+def test_in_an_emergency_the_new_key_is_the_only_one_at_once(keyturn: Command) -> None:
+    """E2, H9: what older keys signed is refused, and sessions live on."""
+    tokens = keyturn.sign_in()
+    keyturn.told("keys", "rotate")
+    told = keyturn.told("keys", "rotate", "--now")
+    [row] = keyturn.rows("keys", "list")
+
+    async def exchange(parts: Parts) -> AccessToken:
+        with pytest.raises(AccessTokenInvalid):
+            parts.sessions.verify(tokens.access_token)
+        renewed = await parts.sessions.refresh(tokens.refresh_token)
+        return parts.sessions.verify(renewed.access_token)
+
+    assert row["state"] == "signs"
+    assert row["kid"] in told
+    assert keyturn.meanwhile(exchange).sid == tokens.session.sid
 
 
 def test_a_key_is_not_added_under_a_foreign_secret(keyturn: Command) -> None:
@@ -377,6 +433,30 @@ def test_a_new_secret_goes_into_its_file_only(tmp_path: Path) -> None:
     assert file.read_text().strip() not in told
     assert again.exit_code == 2
     assert "exists already and was left alone" in again.stderr
+
+
+def test_the_drill_for_a_stolen_secret_leaves_a_thief_nothing(keyturn: Command) -> None:
+    """H9: with the old secret, the old keys and the old rows no token is made that is accepted;
+    users sign in again.
+    """
+    tokens = keyturn.sign_in()
+    old, new = keyturn.folder / "data" / "secret", keyturn.folder / "new"
+    keyturn.told("secrets", "new", str(new))
+    both = {"KEYTURN_SECRET_FILE": f"{new},{old}"}
+    assert keyturn("keys", "rotate", "--now", **both).exit_code == 0
+    keyturn.environment["KEYTURN_SECRET_FILE"] = str(new)
+    keyturn.told("sessions", "revoke", "--everyone")
+    old.unlink()
+
+    async def present(parts: Parts) -> None:
+        with pytest.raises(AccessTokenInvalid):
+            parts.sessions.verify(tokens.access_token)
+        with pytest.raises(RefreshTokenInvalid):
+            await parts.sessions.refresh(tokens.refresh_token)
+
+    keyturn.meanwhile(present)
+    assert keyturn.sign_in().session.user_id == tokens.session.user_id
+    assert keyturn.told("doctor").count("WRONG") == 0
 
 
 # ── all of them ─────────────────────────────────────────────────────────────────────────────────
@@ -426,7 +506,8 @@ def test_a_folder_that_cannot_be_looked_into_is_said(
     result = Command(tmp_path)(*command, KEYTURN_DATA_DIR=str(folder))
 
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error: {folder}")
+    assert result.stderr.startswith("Error: ")
+    assert str(folder) in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

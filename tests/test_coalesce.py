@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from keyturn.coalesce import Coalescer
+from keyturn.core.errors import RowUnavailable, StoreUnavailable
 
 
 class Calls:
@@ -118,6 +119,21 @@ async def test_a_failing_call_fails_its_own(calls: Calls) -> None:
     assert later.result() == "C"
 
 
+async def test_one_row_at_fault_fails_alone(calls: Calls) -> None:
+    """The others of its call are carried again, each by itself."""
+    coalescer = Coalescer(calls, key=first_letter)
+    answers = [coalescer.submit(item) for item in "abc"]
+    await settle()
+    await calls.let_go(0, RowUnavailable("locked"))
+    await calls.let_go(1)
+    await calls.let_go(2, RowUnavailable("locked"))
+    await calls.let_go(3)
+
+    assert calls.carried == [["a", "b", "c"], ["a"], ["b"], ["c"]]
+    assert isinstance(answers[1].exception(), RowUnavailable)
+    assert [answers[0].result(), answers[2].result()] == ["A", "C"]
+
+
 async def test_a_call_that_answers_too_little_fails() -> None:
     """Nobody waits for ever."""
 
@@ -181,6 +197,27 @@ async def test_a_drain_given_up_does_not_cancel_the_call(calls: Calls) -> None:
     await calls.let_go(0)
 
     assert answer.result() == "A"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_cancelled_call_leaves_nobody_waiting(calls: Calls, *, begun: bool) -> None:
+    """A shutdown that cancels all tasks, ours too: waiters are told, later ones are carried."""
+    coalescer = Coalescer(calls, key=first_letter)
+    answer = coalescer.submit("a1")
+    await settle()
+    if not begun:
+        await calls.let_go(0)
+        answer = coalescer.submit("a1")
+        asyncio.get_running_loop().call_soon(lambda: [lane.cancel() for lane in coalescer._lanes])
+    later = coalescer.submit("a2")
+    for lane in coalescer._lanes:
+        lane.cancel()
+    await settle()
+    await calls.let_go(-1)
+    await coalescer.drain()
+
+    assert isinstance(answer.exception(), StoreUnavailable)
+    assert later.result() == "A2"
 
 
 async def test_lanes_carry_calls_at_once(calls: Calls) -> None:

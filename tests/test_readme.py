@@ -20,7 +20,9 @@ def test_the_example_runs_as_often_as_one_likes(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", example()]
 
     for _ in range(2):
-        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        ran = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+        )
 
         assert ran.stdout == "user-1 ada\n"
 

@@ -99,6 +99,7 @@ async def _run(
 
     parts = await open_parts(settings)
     try:
+        await parts.sessions.learn_access_ttl()  # that of the servers may be set otherwise
         await command(parts, **arguments)
     finally:
         await parts.close()
@@ -337,7 +338,7 @@ def _read_password(*, from_stdin: bool) -> str:
 
 @main.group()
 def sessions() -> None:
-    """List the sessions of users, and end them."""
+    """List the sessions of users, end them, void their access tokens."""
 
 
 @sessions.command(name="list")
@@ -390,6 +391,18 @@ async def revoke(parts: Parts, sid: str | None, user: str | None, *, everyone: b
     click.echo(f"Ended {ended} session{'' if ended == 1 else 's'}.")
 
 
+@sessions.command()
+@_with_parts
+async def void(parts: Parts) -> None:
+    """Void all access tokens of all users.
+
+    For when some may have leaked. Running servers refuse those issued until now, within a second.
+    Sessions live on: clients exchange their refresh tokens and go on.
+    """
+    await parts.sessions.void_all()
+    click.echo("Voided all access tokens issued until now.")
+
+
 # ── keys and secrets ────────────────────────────────────────────────────────────────────────────
 
 
@@ -423,17 +436,30 @@ async def list_keys(parts: Parts, *, as_json: bool) -> None:
 
 
 @keys.command()
+@click.option(
+    "--now", is_flag=True, help="Drop all other keys at once: for when they may have leaked."
+)
 @_with_parts
-async def rotate(parts: Parts) -> None:
+async def rotate(parts: Parts, *, now: bool) -> None:
     """Make a new signing key, of the configured algorithm.
 
     It is published now and signs in a quarter of an hour, when all copies of the public keys know
     it. The old one checks until its last token has ended, and is then dropped. Nobody notices.
+
+    With --now it signs at once, and access tokens that older keys signed are refused: clients
+    exchange their refresh tokens and go on. Running servers follow within a second; other
+    services, when they fetch the public keys anew.
     """
     await _keyring(parts)  # a key sealed under another secret would be one that no server opens
     kid = await parts.sessions.rotate_keys()
-    [key] = [key for key in parts.sessions.keyring.keys if key.kid == kid]
-    click.echo(f"Made {key.algorithm} key {kid}; it signs from {_iso(key.use_from)}.")
+    keyring = parts.sessions.keyring
+    [key] = [key for key in keyring.keys if key.kid == kid]
+    signs = f"it signs from {_iso(key.use_from)}"
+    if now:  # a key that is alone signs whatever its time of first use
+        others = [each.kid for each in keyring.keys if each is not key]
+        await parts.store.drop_signing_keys(others)
+        signs = "it signs at once, and the others are dropped"
+    click.echo(f"Made {key.algorithm} key {kid}; {signs}.")
 
 
 async def _keyring(parts: Parts) -> Keyring:
@@ -456,8 +482,10 @@ def new(file: Path) -> None:
 
     To change the secret so that nobody notices: name the new file in second place of
     KEYTURN_SECRET_FILE (old,new) and restart all servers; then in first place (new,old) and
-    restart; then, once KEYTURN_IDLE_TIMEOUT has passed and `keyturn doctor` finds nothing wrong,
-    take the old one away.
+    restart; then, once KEYTURN_ABSOLUTE_LIFETIME has passed and `keyturn doctor` finds nothing
+    wrong, take the old one away.
+
+    SECURITY.md says what to do if the secret was stolen.
     """
     from .server.secret_files import make_secret_file
 

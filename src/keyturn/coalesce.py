@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
+
+from .core.errors import RowUnavailable, StoreUnavailable
 
 __all__ = ["Coalescer"]
 
@@ -23,8 +26,9 @@ class Coalescer(Generic[Item, Result]):
     """Hands gathered items to ``call``, which returns a result for each, in their order.
 
     No two items of one ``key`` are under way at once: the later one waits until the other is
-    answered. A call that raises fails all that it carried. A waiter that is cancelled never cancels
-    the call.
+    answered. A call that raises fails all that it carried; but for ``RowUnavailable``, after which
+    each is carried alone. A waiter that is cancelled never cancels the call. If the call's own task
+    is cancelled, as at a shutdown that cancels all tasks, its waiters get ``StoreUnavailable``.
 
     Args:
         call: carries a batch.
@@ -44,7 +48,7 @@ class Coalescer(Generic[Item, Result]):
         self._call = call
         self._key = key
         self._at_most = at_most
-        self._free_lanes = lanes
+        self._most_lanes = lanes
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._under_way: set[Hashable] = set()
         self._lanes: set[asyncio.Task[None]] = set()
@@ -56,29 +60,30 @@ class Coalescer(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
-        if self._free_lanes:
-            loop.call_soon(self._start_lane)  # soon: the others of this turn of the loop come along
+        if len(self._lanes) < self._most_lanes:
+            loop.call_soon(self._start_calls)  # soon: the others of this turn come along
         return future
 
     async def drain(self) -> None:
         """Wait until nothing is waiting or under way."""
         while self._waiting or self._lanes:
-            await (asyncio.wait(self._lanes) if self._lanes else asyncio.sleep(0))
+            self._start_calls()
+            await asyncio.wait(self._lanes)
 
-    def _start_lane(self) -> None:
-        if self._free_lanes and (batch := self._next_batch()):
-            self._free_lanes -= 1
-            lane = asyncio.get_running_loop().create_task(self._run_lane(batch))
+    def _start_calls(self) -> None:
+        while len(self._lanes) < self._most_lanes and (batch := self._next_batch()):
+            lane = asyncio.get_running_loop().create_task(self._run_call(batch))
             self._lanes.add(lane)
-            lane.add_done_callback(self._lanes.discard)
+            lane.add_done_callback(partial(self._end_call, batch))
 
-    async def _run_lane(self, batch: _Batch[Item, Result]) -> None:
-        while batch:
-            self._start_lane()  # what did not fit goes by another lane, if one is free
-            await self._run_call(batch)
-            self._under_way.difference_update(batch)
-            batch = self._next_batch()
-        self._free_lanes += 1
+    def _end_call(self, batch: _Batch[Item, Result], lane: asyncio.Task[None]) -> None:
+        """A call-back, as a task that is cancelled before it began runs nothing of its own."""
+        self._lanes.discard(lane)
+        self._under_way.difference_update(batch)
+        for _, future in batch.values():
+            if not future.done():
+                future.set_exception(StoreUnavailable("The call to the store was cancelled"))
+        self._start_calls()
 
     def _next_batch(self) -> _Batch[Item, Result]:
         batch: _Batch[Item, Result] = {}
@@ -104,6 +109,14 @@ class Coalescer(Generic[Item, Result]):
                 if not future.done():
                     future.set_result(result)
         except Exception as error:  # noqa: BLE001  whatever it was, each waiter is told
+            if isinstance(error, RowUnavailable) and len(batch) > 1:
+                await self._run_alone(batch)
+                return
             for _, future in waiters:
                 if not future.done():
                     future.set_exception(error)
+
+    async def _run_alone(self, batch: _Batch[Item, Result]) -> None:
+        """Each by a call of its own, as one of them would fail them all again."""
+        alone = (self._run_call({key: waiter}) for key, waiter in batch.items())
+        await asyncio.gather(*alone)

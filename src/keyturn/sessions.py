@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from .coalesce import Coalescer
 from .core import access_token, base64url, refresh_token
@@ -30,6 +30,7 @@ from .core.errors import (
     SessionUnknown,
     SignInRaced,
     StoreUnavailable,
+    Unavailable,
 )
 from .core.keyring import Keyring
 from .core.model import (
@@ -63,6 +64,8 @@ _SWEEP_SECONDS: Final = 3600
 _SWEEP_BATCH: Final = 500
 _SWEEP_PAUSE_SECONDS: Final = 0.2
 _KEPT_AFTER_END: Final = 7 * DAY
+_CHECK_SECONDS: Final = 1
+_SILENCE_SECONDS: Final = 60
 
 _TOLD: Final = {Verdict.RECOVER: EventKind.RECOVERED, Verdict.RESUME: EventKind.RESUMED}
 _OF_TIME: Final = (None, EndReason.IDLE, EndReason.ABSOLUTE)
@@ -108,6 +111,8 @@ class Sessions:
     ) -> None:
         if not issuer:
             raise ConfigurationError("issuer", "is missing")
+        if on_stale not in {"allow", "refuse"}:
+            raise ConfigurationError("on_stale", "must be allow or refuse")
         self.store = store
         self.secrets = ServerSecrets(secrets)
         self.issuer = issuer
@@ -121,17 +126,24 @@ class Sessions:
         self._random_bytes = random_bytes
         self._cutoffs = CutoffView()
         self._cursor: int | None = None
-        self._verifier = access_token.Verifier(
-            Keyring(()),
+        self._longest_access_ttl = self.policy.access_ttl
+        self._verifier = self._new_verifier(Keyring(()))
+        self._gets = Coalescer(self._get_all, key=lambda sid: sid, lanes=store.lanes)
+        self._swaps = Coalescer(store.swap, key=lambda swap: swap.old.sid, lanes=store.lanes)
+        self._flights: dict[str, asyncio.Task[Tokens]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._checking: asyncio.Task[None] | None = None
+        self._sound_until = float("-inf")
+        self._silent_until: dict[tuple[str, type[Exception]], float] = {}
+
+    def _new_verifier(self, keyring: Keyring) -> access_token.Verifier:
+        return access_token.Verifier(
+            keyring,
             self._cutoffs,
             issuer=self.issuer,
             audience=self.audience,
-            longest_ttl=max(self.policy.access_ttl, self.policy.longest_access_ttl),
+            longest_ttl=self._longest_access_ttl,
         )
-        self._gets = Coalescer(self._get_all, key=lambda sid: sid)
-        self._swaps = Coalescer(store.swap, key=lambda swap: swap.old.sid)
-        self._flights: dict[str, asyncio.Task[Tokens]] = {}
-        self._background: set[asyncio.Task[None]] = set()
 
     # ── life ────────────────────────────────────────────────────────────────────────────────────
 
@@ -162,15 +174,61 @@ class Sessions:
         await self.store.close()
 
     async def load(self) -> None:
-        """Read keys and cutoffs, and make the first key if there is none.
+        """Read keys, cutoffs and the longest life of access tokens; make the first key if there
+        is none.
 
         Raises:
             ConfigurationError: the configured secrets do not open the stored keys.
             StoreUnavailable: the store does not answer.
         """
+        await self.learn_access_ttl(self.policy.access_ttl)
         await self._keys.ensure(self.now())
         await self._read_keys()
         await self.catch_up(everything=True)
+
+    async def learn_access_ttl(self, at_least: int = 0) -> None:
+        """Learn the longest life that access tokens were ever given on this store, by whichever
+        process: what is ended here must stay void for as long. Enough where sessions are ended
+        and nothing is minted, without ``load``.
+
+        Args:
+            at_least: seconds, recorded for the others if longer; 0 only asks.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        longest = await self.store.longest_access_ttl(at_least)
+        if longest > self._longest_access_ttl:
+            self._longest_access_ttl = longest
+            self._verifier = self._new_verifier(self.keyring)
+
+    @property
+    def cutoff_ttl(self) -> int:
+        """Seconds that a cutoff must be kept: no access token that it voids can live longer."""
+        return self._longest_access_ttl + self.policy.leeway + 60
+
+    async def check_store(self) -> None:
+        """Return if the store could be written to within the last second. Whoever asks at once
+        shares one try.
+
+        Raises:
+            StoreUnavailable: it could not.
+        """
+        if self._steady_clock() < self._sound_until:
+            return
+        if self._checking is None:
+            self._checking = asyncio.create_task(self._check_store())
+            self._checking.add_done_callback(self._checked)
+        await asyncio.shield(self._checking)
+
+    async def _check_store(self) -> None:
+        asked_at = self._steady_clock()
+        await self.store.check()
+        self._sound_until = asked_at + _CHECK_SECONDS
+
+    def _checked(self, check: asyncio.Task[None]) -> None:
+        self._checking = None
+        _see(check)
 
     def now(self) -> int:
         """Unix time in seconds, as this engine sees it."""
@@ -208,9 +266,12 @@ class Sessions:
             ClaimsRefused: an access token cannot carry the claims.
             SignInRaced: the user was changed after ``epoch`` was read.
             StoreUnavailable: nothing is known to have been done.
+            Unavailable: an emergency cutoff lies in the future, so no access token can be issued.
         """
+        claims = Claims() if claims is None else claims
+        self._check_claims(user_id, claims)
         session = self._new_session(user_id, claims, device, remember=remember)
-        self._check_size(session)
+        self._access_span(session)  # else a row would be begun that nobody holds a token of
         if epoch is None:
             epoch = await self.user_epoch(user_id)
         older = None if replaces is None else await self._sid_of_refresh(replaces)
@@ -219,7 +280,7 @@ class Sessions:
             limit=self.policy.max_sessions,
             replaces=older,
             epoch=epoch,
-            cutoffs_until=session.created_at + self.policy.cutoff_ttl,
+            cutoffs_until=session.created_at + self.cutoff_ttl,
         )
         if ended is None:
             raise SignInRaced
@@ -228,19 +289,32 @@ class Sessions:
         return self._tokens(session, access, lifetime, self._mint_refresh(session, 0))
 
     def _new_session(
-        self, user_id: str, claims: Claims | None, device: Device | None, *, remember: bool
+        self, user_id: str, claims: Claims, device: Device | None, *, remember: bool
     ) -> Session:
-        session = Session(
+        return Session(
             sid=base64url.encode(self._random_bytes(16)),
-            user_id=_checked_user_id(user_id),
+            user_id=user_id,
             secret=self._random_bytes(32),
             created_at=self.now(),
-            claims=Claims() if claims is None else claims,
+            claims=claims,
             device=Device() if device is None else device,
             remember=remember,
         )
-        access_token.check_claims(session.claims)
-        return session
+
+    def _check_claims(self, user_id: str, claims: Claims) -> None:
+        access_token.check_claims(claims)
+        now = self.now()
+        example = AccessToken(
+            user_id=_checked_user_id(user_id),
+            sid=base64url.encode(bytes(16)),
+            version=0,
+            issued_at=now,
+            expires_at=now,
+            auth_time=now,
+            token_id=base64url.encode(bytes(12)),
+            claims=claims,
+        )
+        access_token.check_size(self.issuer, self.audience, example)
 
     # ── check ───────────────────────────────────────────────────────────────────────────────────
 
@@ -295,6 +369,7 @@ class Sessions:
             SessionExpired: the session is over.
             SessionRevoked: the session was ended.
             StoreUnavailable: try again; nothing is lost.
+            Unavailable: an emergency cutoff lies in the future, so no access token can be issued.
         """
         flight = self._flights.get(token)
         if flight is None:
@@ -306,18 +381,18 @@ class Sessions:
 
     def _land(self, token: str, flight: asyncio.Task[Tokens]) -> None:
         del self._flights[token]
-        if not flight.cancelled():
-            flight.exception()  # seen, even where every caller has gone
+        _see(flight)
 
     async def _exchange(self, token: str, presented: RefreshToken) -> Tokens:
         for _ in range(_ATTEMPTS):
             session = await self._genuine_row(presented)
             decision = decide(session, presented.generation, self.now(), self.policy)
             judged = decision.session
-            if session is None or judged is None or decision.handed_out is None:
-                raise await self._refusal(session, decision)
-            if judged is session or await self._won(session, judged, decision.verdict):
-                return await self._hand_out(judged, decision.handed_out, presented, token)
+            if judged is not session and not await self._carried_out(session, decision):
+                continue
+            if judged is None or decision.handed_out is None:
+                raise _refusal(decision)
+            return await self._hand_out(judged, decision.handed_out, presented, token)
         raise StoreUnavailable("The session is being changed too fast to follow")
 
     async def _genuine_row(self, presented: RefreshToken) -> Session | None:
@@ -330,6 +405,16 @@ class Sessions:
         ):
             raise RefreshTokenInvalid
         return session
+
+    async def _carried_out(self, session: Session | None, decision: Decision) -> bool:
+        """Write what was decided, unless the row was changed since it was judged."""
+        judged = decision.session
+        if session is None or judged is None:
+            return True
+        if judged.end_reason is not None:
+            ended = await self._end([session.sid], judged.end_reason, session.generation)
+            return bool(ended)
+        return await self._won(session, judged, decision.verdict)
 
     async def _won(self, session: Session, turned: Session, verdict: Verdict) -> bool:
         kind = _TOLD.get(verdict)
@@ -349,18 +434,6 @@ class Sessions:
         if session is None or _generations(session) != _generations(turned):
             raise StoreUnavailable
         return True
-
-    async def _refusal(self, session: Session | None, decision: Decision) -> RefreshRefused:
-        if decision.verdict is Verdict.LATE:
-            return RefreshSuperseded()
-        if session is None or decision.session is None:
-            return SessionExpired()
-        reason = decision.session.end_reason
-        if decision.session is not session and reason is not None:
-            await self._end([session.sid], reason)
-        if decision.verdict is Verdict.REUSE:
-            return RefreshTokenReused()
-        return _over(reason)
 
     async def _hand_out(
         self, session: Session, generation: int, presented: RefreshToken, token: str
@@ -399,17 +472,17 @@ class Sessions:
 
     # ── end ─────────────────────────────────────────────────────────────────────────────────────
 
-    async def logout(self, *tokens: str) -> None:
+    async def logout(self, *tokens: str) -> Sequence[str]:
         """End every session that the tokens name, refresh and access tokens alike, old ones too.
 
         What names no session of ours is passed over. An access token names its session for as long
-        as the session's cutoffs are kept.
+        as the session's cutoffs are kept. Returns the ids of the sessions that this call ended.
 
         Raises:
             StoreUnavailable: some may live still.
         """
         named = [await self._sid_of(token) for token in tokens]
-        await self._end([sid for sid in dict.fromkeys(named) if sid], EndReason.LOGGED_OUT)
+        return await self._end([sid for sid in dict.fromkeys(named) if sid], EndReason.LOGGED_OUT)
 
     async def _sid_of(self, token: str) -> str | None:
         if token.startswith(refresh_token.PREFIX):
@@ -418,7 +491,7 @@ class Sessions:
             access = self._verifier.read(token)
         except AccessTokenInvalid:
             return None
-        return access.sid if self.now() < access.issued_at + self.policy.cutoff_ttl else None
+        return access.sid if self.now() < access.issued_at + self.cutoff_ttl else None
 
     async def _sid_of_refresh(self, token: str) -> str | None:
         try:
@@ -466,16 +539,22 @@ class Sessions:
         their next exchange hands out good ones.
         """
         now = self.now()
-        self.apply([await self.store.void_all(now, now + self.policy.cutoff_ttl)])
+        self.apply([await self.store.void_all(now, now + self.cutoff_ttl)])
 
-    async def _end(self, sids: Sequence[str], reason: EndReason) -> None:
-        if sids:
-            self.apply(await self.store.end(sids, self.ending(reason)))
+    async def _end(
+        self, sids: Sequence[str], reason: EndReason, generation: int | None = None
+    ) -> Sequence[str]:
+        """Those of the sessions that this ended."""
+        if not sids:
+            return []
+        ended = await self.store.end(sids, self.ending(reason), generation=generation)
+        self.apply(ended)
+        return [cutoff.sid for cutoff in ended if cutoff.sid]
 
     def ending(self, reason: EndReason) -> Ending:
         """An end now, for ``reason``, as a store wants it told."""
         now = self.now()
-        return Ending(reason, now, now + self.policy.cutoff_ttl)
+        return Ending(reason, now, now + self.cutoff_ttl)
 
     # ── claims and devices ──────────────────────────────────────────────────────────────────────
 
@@ -492,14 +571,14 @@ class Sessions:
         Raises:
             ClaimsRefused: an access token cannot carry the claims.
         """
-        self._check_size(self._new_session(user_id, claims, None, remember=False))
+        self._check_claims(user_id, claims)
         now = self.now()
         changed = await self.store.set_claims(
             user_id,
             claims,
             at=now,
             least_version=int(self._clock() * 1000),
-            cutoffs_until=now + self.policy.cutoff_ttl,
+            cutoffs_until=now + self.cutoff_ttl,
         )
         self.apply(changed)
 
@@ -524,18 +603,20 @@ class Sessions:
                 await self.store.wait_for_change(_POLL_SECONDS)
                 if self._steady_clock() < reload_at:
                     await self.catch_up()
+                    await self._read_keys()
                 else:
                     await self._reload()
                     reload_at = self._steady_clock() + _RELOAD_SECONDS
-            except Exception:
-                log.warning("cannot follow revocations", exc_info=True)
+            except Exception as error:  # noqa: BLE001  whatever it was, following goes on
+                self._complain("cannot follow revocations", error)
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def _reload(self) -> None:
         """Once in a while, whatever an incremental view may have missed is read whole."""
+        await self.learn_access_ttl(self.policy.access_ttl)
         await self.catch_up(everything=True)
         self._cutoffs.forget(self.now())
-        await self._keys.drop_spent(self.keyring, self.now(), self.policy.cutoff_ttl)
+        await self._keys.drop_spent(self.keyring, self.now(), self.cutoff_ttl)
         await self._read_keys()
 
     # ── signing keys ────────────────────────────────────────────────────────────────────────────
@@ -560,31 +641,35 @@ class Sessions:
 
     # ── minting ─────────────────────────────────────────────────────────────────────────────────
 
-    def _check_size(self, session: Session) -> None:
-        access_token.check_size(self.issuer, self.audience, self._access_token(session)[0])
-
     def _mint_access(self, session: Session) -> tuple[str, int]:
         """An access token of the session as it was read, and its life in seconds."""
-        token, lifetime = self._access_token(session)
-        key = self.keyring.signing_key(self.now())
-        return access_token.mint(key, self.issuer, self.audience, token), lifetime
-
-    def _access_token(self, session: Session) -> tuple[AccessToken, int]:
         now = self.now()
-        lifetime = min(self.policy.access_ttl, max(1, absolute_end(session, self.policy) - now))
-        # In the very second of an emergency cutoff, the next one is stamped.
-        issued_at = max(now, self._cutoffs.issued_until + 1)
+        issued_at, expires_at = self._access_span(session)
         token = AccessToken(
             user_id=session.user_id,
             sid=session.sid,
             version=session.version,
             issued_at=issued_at,
-            expires_at=max(now + lifetime, issued_at + 1),
+            expires_at=expires_at,
             auth_time=session.created_at,
             token_id=base64url.encode(self._random_bytes(12)),
             claims=session.claims,
         )
-        return token, lifetime
+        key = self.keyring.signing_key(now)
+        return access_token.mint(key, self.issuer, self.audience, token), expires_at - now
+
+    def _access_span(self, session: Session) -> tuple[int, int]:
+        """From when to when an access token issued now is good.
+
+        In the very second of an emergency cutoff, the next one is stamped; but a cutoff by a clock
+        far ahead must not make tokens live until its time.
+        """
+        now = self.now()
+        lifetime = min(self.policy.access_ttl, max(1, absolute_end(session, self.policy) - now))
+        issued_at = max(now, self._cutoffs.issued_until + 1)
+        if issued_at >= now + lifetime:
+            raise Unavailable("Every access token issued until a later time is void")
+        return issued_at, now + lifetime
 
     def _mint_refresh(self, session: Session, generation: int) -> str:
         if session.secret is None:  # it ended since it was judged
@@ -643,12 +728,37 @@ class Sessions:
             await asyncio.sleep(_SWEEP_SECONDS * (0.5 + self._random_bytes(1)[0] / 256))
             try:
                 await self.sweep(pause=_SWEEP_PAUSE_SECONDS)
-            except Exception:
-                log.warning("cannot sweep", exc_info=True)
+            except Exception as error:  # noqa: BLE001  whatever it was, the next hour may be better
+                self._complain("cannot sweep", error)
+
+    def _complain(self, what: str, error: Exception) -> None:
+        """At most once a minute for each kind of error: a sentence where the store is to blame, the
+        traceback too where nobody foresaw it.
+        """
+        kind, now = (what, type(error)), self._steady_clock()
+        if now < self._silent_until.get(kind, now):
+            return
+        self._silent_until[kind] = now + _SILENCE_SECONDS
+        foreseen = isinstance(error, Unavailable)
+        log.warning("%s: %s", what, error, exc_info=None if foreseen else error)
 
     async def _get_all(self, sids: Sequence[str]) -> Sequence[Session | None]:
         rows = await self.store.get(sids)
         return [rows.get(sid) for sid in sids]
+
+
+def _see(task: asyncio.Task[Any]) -> None:
+    """What it raised is no unhandled error, even where every caller has gone."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _refusal(decision: Decision) -> RefreshRefused:
+    if decision.verdict is Verdict.LATE:
+        return RefreshSuperseded()
+    if decision.verdict is Verdict.REUSE:
+        return RefreshTokenReused()
+    return _over(None if decision.session is None else decision.session.end_reason)
 
 
 def _over(reason: EndReason | None) -> SessionExpired | SessionRevoked:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .core.errors import ConfigurationError
 from .core.keyring import ALGORITHMS, PUBLISHED_AHEAD, Keyring, PrivateKey, SigningKey, generate
 from .core.model import SealedKey
-from .core.server_secret import ServerSecrets
+from .core.server_secret import ServerSecret, ServerSecrets
 from .stores.base import Store
 
 __all__ = ["SigningKeys", "open_key", "seal_key"]
@@ -43,17 +43,21 @@ def open_key(sealed: SealedKey, secrets: ServerSecrets) -> SigningKey:
     Raises:
         ConfigurationError: none of them did, or the stored key was changed.
     """
-    name = _name(sealed.kid, sealed.algorithm, sealed.created_at, sealed.use_from)
-    nonce, cipher = sealed.sealed[1:13], sealed.sealed[13:]
     for secret in secrets.with_id(sealed.sealed[0] if sealed.sealed else -1):
-        try:
-            plain = AESGCM(secret.wrapping_key).decrypt(nonce, cipher, name)
-        except (InvalidTag, ValueError):
-            continue
-        return _signing_key(plain, sealed)
+        plain = _opened(sealed, secret)
+        if plain is not None:
+            return _signing_key(plain, sealed)
     raise ConfigurationError(
         "secret", f"does not open signing key {sealed.kid}: it is another server's, or damaged"
     )
+
+
+def _opened(sealed: SealedKey, secret: ServerSecret) -> bytes | None:
+    name = _name(sealed.kid, sealed.algorithm, sealed.created_at, sealed.use_from)
+    try:
+        return AESGCM(secret.wrapping_key).decrypt(sealed.sealed[1:13], sealed.sealed[13:], name)
+    except (InvalidTag, ValueError):
+        return None
 
 
 def _signing_key(plain: bytes, sealed: SealedKey) -> SigningKey:
@@ -131,9 +135,11 @@ class SigningKeys:
         return (await self._store.signing_keys())[-1].kid
 
     async def _seal_anew(self, stored: Sequence[SealedKey]) -> None:
-        """Let no key depend on a secret that is about to be taken away."""
+        """Let no key depend on a secret that is about to be taken away. Its id, of one byte, does
+        not tell which secret that is: two may share it.
+        """
         for sealed in stored:
-            if sealed.sealed[0] != self._secrets.first.key_id:
+            if _opened(sealed, self._secrets.first) is None:
                 await self._store.replace_signing_key(self._seal(open_key(sealed, self._secrets)))
 
     def _seal(self, key: SigningKey) -> SealedKey:

@@ -126,6 +126,8 @@ class AwaitPoints:
 
 
 class _Watched:
+    lanes = 1
+
     def __init__(self, target: object, pass_point: Callable[[], Awaitable[None]]) -> None:
         self._target = target
         self._pass_point = pass_point

@@ -70,9 +70,17 @@ def test_white_space_that_folding_brings_forth_is_refused() -> None:
 
 
 @pytest.mark.parametrize("field", ["username", "email"])
-@pytest.mark.parametrize("character", ["\u200b", "\u00ad", "\ufeff", "\ue000", "\u0378"])
+@pytest.mark.parametrize(
+    "character",
+    [
+        *("\u200b", "\u00ad", "\ufeff", "\ue000", "\u0378", "\u034f", "\u115f", "\u1160", "\u17b4"),
+        *("\u17b5", "\u180b", "\u180f", "\u3164", "\ufe00", "\ufe0f", "\uffa0", "\U000e0100"),
+    ],
+)
 def test_what_is_not_seen_makes_no_name(field: str, character: str) -> None:
-    """Zero-width, private and unassigned characters would make names that look the same."""
+    """Zero-width, private, unassigned and filling characters would make names that look the same,
+    whatever their category.
+    """
     with pytest.raises(InvalidField, match=f"^{field} "):
         CHECKS[field](SAMPLE[field][:1] + character + SAMPLE[field][1:])
 

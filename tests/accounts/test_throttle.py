@@ -13,13 +13,14 @@ from keyturn.accounts.throttle import (
     identifier_key,
     network_key,
     settle,
+    user_key,
 )
 from keyturn.core.model import DAY
 from tests.support import START
 
 SECRET = bytes(32)
 NAME = identifier_key(SECRET, "ada")
-NETWORK = ThrottleKey(digest=b"network", memory=3600, forgiving=False)
+NETWORK = ThrottleKey(digest=b"network", free_failures=49, memory=3600, forgiving=False)
 HOUR = 3600
 
 
@@ -55,6 +56,32 @@ def test_delays_double_from_the_fifth_failure_to_a_quarter_of_an_hour() -> None:
     assert delays == [0] * 4 + [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900, 900]
 
 
+def test_a_network_is_delayed_from_the_fiftieth_failure() -> None:
+    """F6: many honest people share an address, and each mistypes now and then."""
+    key = network_key(SECRET, "192.0.2.1")
+    assert key is not None
+    counters, now, delays = Counters(), START, []
+
+    for _ in range(52):
+        counters.attempt(key, now=now)
+        delays.append(counters.delay(key, now))
+        now += delays[-1]
+
+    assert delays == [0] * 49 + [1, 2, 4]
+
+
+@pytest.mark.parametrize(("ahead", "blocked"), [(900, True), (960, True), (961, False)])
+def test_a_block_that_only_a_wrong_clock_can_have_set_stands_for_nothing(
+    ahead: int, *, blocked: bool
+) -> None:
+    """F6: none is longer than 15 minutes, and a minute that clocks of servers may be apart."""
+    failures = Failures(count=14, blocked_until=START + ahead, forget_at=START + DAY)
+
+    assert (blocked_until([failures], START) == START + ahead) is blocked
+    until, _ = settle([NAME], {NAME.digest: failures}, success=True, now=START)
+    assert (until > 0) is blocked
+
+
 @pytest.mark.parametrize("success", [True, False])
 def test_a_blocked_attempt_is_refused_and_counts_nothing(*, success: bool) -> None:
     """F6: whatever its outcome; so guesses at once tell no more than one after another."""
@@ -85,8 +112,7 @@ def test_a_success_makes_up_for_failures_of_the_name_alone() -> None:
     counters.attempt(NAME, NETWORK, now=START, success=True)
 
     assert set(counters.counted) == {NETWORK.digest}
-    counters.attempt(NETWORK, now=START)
-    assert counters.delay(NETWORK, START) == 1
+    assert counters.counted[NETWORK.digest].count == 4
 
 
 @pytest.mark.parametrize("key", [NAME, network_key(SECRET, "192.0.2.1")])
@@ -155,9 +181,10 @@ def test_digests_need_the_secret_and_tell_names_from_networks() -> None:
     digests = {
         identifier_key(SECRET, "192.0.2.1").digest,
         identifier_key(b"\1" * 32, "192.0.2.1").digest,
+        user_key(SECRET, "192.0.2.1").digest,
         identifier_key(SECRET, "\xc0\x00\x02\x01").digest,
         network.digest if network else b"",
     }
 
-    assert len(digests) == 4
+    assert len(digests) == 5
     assert all(len(digest) == 32 for digest in digests)

@@ -24,6 +24,7 @@ def test_every_code_and_remedy_is_the_documented_one() -> None:
         "ConfigurationError": ("configuration", "none"),
         "Unavailable": ("unavailable", "retry"),
         "StoreUnavailable": ("unavailable", "retry"),
+        "RowUnavailable": ("unavailable", "retry"),
         "CutoffsStale": ("unavailable", "retry"),
         "RefreshRefused": ("error", "login"),
         "RefreshTokenMissing": ("refresh_token_missing", "login"),

@@ -1,4 +1,4 @@
-"""What a policy may say, and how long it has cutoffs kept."""
+"""What a policy may say."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "idle_timeout": 30 * DAY,
         "absolute_lifetime": 180 * DAY,
         "max_sessions": 50,
-        "longest_access_ttl": 0,
         "leeway": 60,
         "event_retention": 90 * DAY,
     }
@@ -35,7 +34,6 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ({"idle_timeout": 0}, "idle_timeout"),
         ({"absolute_lifetime": 0}, "absolute_lifetime"),
         ({"max_sessions": 0}, "max_sessions"),
-        ({"longest_access_ttl": -1}, "longest_access_ttl"),
         ({"leeway": -1}, "leeway"),
         ({"idle_timeout": 1199}, "idle_timeout"),
         ({"access_ttl": 61, "idle_timeout": 121}, "idle_timeout"),
@@ -73,11 +71,3 @@ def test_a_policy_is_judged_again_when_it_is_changed() -> None:
     """A copy with another value is held to the same rules."""
     with pytest.raises(ConfigurationError, match="retry_window"):
         msgspec.structs.replace(Policy(), retry_window=-1)
-
-
-@pytest.mark.parametrize(
-    ("settings", "kept"), [({}, 720), ({"longest_access_ttl": 900}, 1020), ({"leeway": 0}, 660)]
-)
-def test_a_cutoff_outlives_every_token_it_voids(settings: dict[str, Any], kept: int) -> None:
-    """D12: the longest access lifetime configured anywhere, plus the leeway, plus a minute."""
-    assert Policy(**settings).cutoff_ttl == kept

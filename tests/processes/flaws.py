@@ -51,8 +51,11 @@ class NoEpochCheck(SQLiteStore):
 class SilentEnd(SQLiteStore):
     """No other process learns of an end."""
 
-    async def end(self, sids: Sequence[str], ending: Ending) -> list[Cutoff]:
-        return await super().end(sids, replace(ending, cutoffs_until=0))
+    async def end(
+        self, sids: Sequence[str], ending: Ending, *, generation: int | None = None
+    ) -> list[Cutoff]:
+        silent = replace(ending, cutoffs_until=0)
+        return await super().end(sids, silent, generation=generation)
 
 
 class SilentClaims(SQLiteStore):

@@ -31,18 +31,73 @@ async def advice(settings: Settings) -> str:
     return "\n".join(finding.advice for finding in await examine(settings) if finding.advice)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 async def test_a_healthy_server_needs_no_advice(settings: Settings) -> None:
     """Everything that was looked at is named all the same."""
     findings = await examine(settings)
 
     assert await advice(settings) == ""
-    assert len(findings) == 6
+    assert len(findings) == 7
 
 
 async def test_before_the_first_run_it_says_how_to_begin(tmp_path: Path) -> None:
     """Nothing there is something to be told, and nothing is made."""
     assert "`keyturn init`" in await advice(settings_in(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_it_leaves_no_trace(settings: Settings) -> None:
+    """Not even the files that SQLite makes beside a database that is read."""
+    before = contents(settings.data_dir)
+    await examine(settings)
+
+    assert contents(settings.data_dir) == before
+
+
+async def test_what_a_running_server_has_just_written_is_seen(settings: Settings) -> None:
+    """It is in a file beside the database still."""
+    parts = await open_parts(settings)
+    await parts.sessions.load()
+    kid = await parts.sessions.rotate_keys()
+    findings = await examine(settings)
+    await parts.close()
+
+    assert any(kid in finding.subject for finding in findings)
+
+
+async def test_a_database_of_an_older_release_is_left_as_it_is(settings: Settings) -> None:
+    """To bring it up to date is the business of a server, after the backup was made."""
+    database = sqlite3.connect(settings.data_dir / "keyturn.db")
+    database.execute("DELETE FROM migration WHERE number = (SELECT max(number) FROM migration)")
+    database.commit()
+    database.close()
+    before = contents(settings.data_dir)
+    found = await advice(settings)
+
+    assert "made by an older release" in found
+    assert contents(settings.data_dir) == before
+
+
+async def test_a_database_of_another_program_is_found(settings: Settings) -> None:
+    """Whatever its tables are called."""
+    database = sqlite3.connect(settings.data_dir / "keyturn.db")
+    database.execute("PRAGMA application_id = 1")
+    database.close()
+
+    assert "is a database of another program" in await advice(settings)
+
+
+async def test_a_proxy_that_is_not_named_is_found(tmp_path: Path, settings: Settings) -> None:
+    """H5: https is its business, so there is one."""
+    del settings
+    https = {"KEYTURN_PUBLIC_URL": "https://a.example"}
+
+    assert "KEYTURN_TRUSTED_PROXIES is not set" in await advice(settings_in(tmp_path, **https))
+    https["KEYTURN_TRUSTED_PROXIES"] = "127.0.0.1"
+    assert await advice(settings_in(tmp_path, **https)) == ""
 
 
 @pytest.mark.parametrize("name", [".", "secret", "keyturn.db"])

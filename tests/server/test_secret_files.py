@@ -23,7 +23,7 @@ NEW = "new-secret-of-more-than-32-characters"
 
 
 @pytest.fixture(params=[0o000, 0o077, 0o777], ids=["umask 000", "umask 077", "umask 777"])
-def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
+def _umask(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     before = os.umask(request.param)
     yield
     os.umask(before)

@@ -174,6 +174,26 @@ def test_a_forwarded_address_of_a_stranger_is_not_believed(tmp_path: Path) -> No
     assert session["address"] == "127.0.0.1"
 
 
+def test_a_proxy_that_is_not_named_is_told_at_the_start(tmp_path: Path) -> None:
+    """H5: without its address all users would count as one network."""
+    with serving(tmp_path, KEYTURN_PUBLIC_URL="https://a.example") as server:
+        server.stop()
+
+    assert "KEYTURN_TRUSTED_PROXIES is not set" in server.errors.read_text()
+
+
+def test_endless_headers_end(tmp_path: Path) -> None:
+    """H6: the server that users run has the bounds, and goes on."""
+    with serving(tmp_path) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nx: " + b"a" * 65 * 1024)
+            refusal = connection.recv(1024)
+        answer = httpx.get(f"{server.url}/healthz")
+
+    assert refusal.startswith(b"HTTP/1.1 431 ")
+    assert answer.status_code == 200
+
+
 # ── what cannot be served is said in one sentence ───────────────────────────────────────────────
 
 

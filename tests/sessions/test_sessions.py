@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
+from keyturn import sessions as sessions_module
 from keyturn.core.errors import (
     AccessTokenRevoked,
     ClaimsRefused,
@@ -21,10 +23,12 @@ from keyturn.core.errors import (
     SessionUnknown,
     SignInRaced,
     StoreUnavailable,
+    Unavailable,
 )
 from keyturn.core.keyring import PUBLISHED_AHEAD
 from keyturn.core.model import Claims, Device, EndReason, EventKind, Policy, Tokens
 from keyturn.core.refresh_token import parse
+from keyturn.core.server_secret import ServerSecret
 from keyturn.sessions import Sessions
 from keyturn.stores.base import Store
 from keyturn.stores.memory import MemoryStore
@@ -72,6 +76,10 @@ def accepts(sessions: Sessions, access_token: str) -> bool:
     return sessions.verify(access_token).sid != ""
 
 
+def same_id(one: bytes, other: bytes) -> bool:
+    return ServerSecret(one).key_id == ServerSecret(other).key_id
+
+
 async def exchanges(sessions: Sessions, token: str) -> bool:
     return (await sessions.refresh(token)).refresh_token != ""
 
@@ -113,6 +121,16 @@ async def test_signing_in_again_ends_the_session_that_it_replaces(sessions: Sess
     with pytest.raises(SessionRevoked) as refusal:
         await sessions.refresh(older.refresh_token)
     assert refusal.value.reason == "replaced"
+
+
+async def test_access_tokens_of_a_replaced_session_are_void_at_once(sessions: Sessions) -> None:
+    """D12: the process that replaces it does not wait to hear of it from the store."""
+    older = await sessions.create("ada")
+
+    await sessions.create("ada", replaces=older.refresh_token)
+
+    with pytest.raises(AccessTokenRevoked):
+        sessions.verify(older.access_token)
 
 
 async def test_nonsense_in_place_of_an_older_token_does_not_matter(sessions: Sessions) -> None:
@@ -380,6 +398,50 @@ async def test_an_access_token_is_no_refresh_token_and_ends_nothing(sessions: Se
     assert await exchanges(sessions, tokens.refresh_token)
 
 
+async def test_a_session_used_while_it_was_judged_idle_lives_on(
+    store: Store, meddling: Meddling, clock: Clock
+) -> None:
+    """C12: of two processes at the idle end, the one that was in time has won."""
+    ahead = Clock(clock.now)
+    async with loaded(store, clock) as one, loaded(store, ahead) as other:
+        tokens = await one.create("ada")
+        clock.sleep(30 * 86_400 - 1)
+        ahead.sleep(30 * 86_400)
+        in_time: list[Tokens] = []
+
+        async def use() -> None:
+            in_time.append(await one.refresh(tokens.refresh_token))
+
+        meddling.before("end", use)
+
+        answer = await other.refresh(tokens.refresh_token)
+
+        assert answer.refresh_token == in_time[0].refresh_token
+        clock.sleep(PAST_WINDOW)
+        assert await exchanges(one, answer.refresh_token)
+
+
+async def test_an_end_by_reuse_that_was_overtaken_is_judged_again(
+    sessions: Sessions, store: Store, meddling: Meddling, clock: Clock
+) -> None:
+    """C3: the copy is seen all the same, in the row as it is by then."""
+    stolen = await sessions.create("ada")
+    clock.sleep(PAST_WINDOW)
+    held = await sessions.refresh(stolen.refresh_token)
+    clock.sleep(PAST_WINDOW)
+    held = await sessions.refresh(held.refresh_token)
+    clock.sleep(PAST_WINDOW)
+    async with loaded(store, clock) as other:
+        meddling.before("end", lambda: other.refresh(held.refresh_token))
+
+        with pytest.raises(RefreshTokenReused):
+            await sessions.refresh(stolen.refresh_token)
+
+    assert meddling.calls.count("end") == 2
+    with pytest.raises(SessionRevoked):
+        await sessions.refresh(held.refresh_token)
+
+
 @pytest.mark.parametrize(("seconds", "reason"), [(30 * 86_400, "idle"), (180 * 86_400, "absolute")])
 async def test_a_session_past_its_time_says_why(
     sessions: Sessions, clock: Clock, seconds: int, reason: str
@@ -458,6 +520,19 @@ async def test_logging_out_twice_or_with_nonsense_is_fine(sessions: Sessions) ->
     assert [event.kind for event in events] == [EventKind.ENDED, EventKind.SIGNED_IN]
 
 
+async def test_logging_out_tells_what_it_ended(sessions: Sessions) -> None:
+    """Each session once, and none that had ended already."""
+    one, two, ended = [await sessions.create("ada") for _ in range(3)]
+    await sessions.revoke(ended.session.sid)
+
+    told = await sessions.logout(
+        one.access_token, two.refresh_token, one.refresh_token, ended.refresh_token, "nonsense"
+    )
+
+    assert sorted(told) == sorted([one.session.sid, two.session.sid])
+    assert await sessions.logout(one.refresh_token) == []
+
+
 async def test_an_expired_access_token_still_logs_out_while_cutoffs_are_kept(
     sessions: Sessions, clock: Clock
 ) -> None:
@@ -465,7 +540,7 @@ async def test_an_expired_access_token_still_logs_out_while_cutoffs_are_kept(
     late, found = await sessions.create("ada"), await sessions.create("ada")
     clock.sleep(sessions.policy.access_ttl + 1)
     await sessions.logout(late.access_token)
-    clock.sleep(sessions.policy.cutoff_ttl)
+    clock.sleep(sessions.cutoff_ttl)
 
     await sessions.logout(found.access_token)
 
@@ -510,6 +585,113 @@ async def test_the_emergency_cutoff_voids_all_and_logs_nobody_out(sessions: Sess
     with pytest.raises(AccessTokenRevoked):
         sessions.verify(tokens.access_token)
     assert accepts(sessions, (await sessions.refresh(tokens.refresh_token)).access_token)
+
+
+async def test_no_token_lives_longer_by_an_emergency_cutoff_of_a_clock_ahead(
+    store: Store, clock: Clock
+) -> None:
+    """D12: a little ahead takes from a token's life; beyond that it is 503, and begins no row."""
+    ahead = Clock(clock.now + 100)
+    async with loaded(store, clock) as sessions, loaded(store, ahead) as other:
+        tokens = await sessions.create("ada")
+        await other.void_all()
+        await sessions.catch_up()
+
+        fresh = await sessions.refresh(tokens.refresh_token)
+
+        assert sessions.verify(fresh.access_token).expires_at == clock.now + fresh.expires_in
+        assert fresh.expires_in == sessions.policy.access_ttl
+        ahead.sleep(86_400)
+        await other.void_all()
+        await sessions.catch_up()
+        with pytest.raises(Unavailable):
+            await sessions.refresh(tokens.refresh_token)
+        with pytest.raises(Unavailable):
+            await sessions.create("bob")
+        assert await sessions.list("bob") == []
+
+
+async def test_a_cutoff_outlives_the_longest_token_whoever_records_it(
+    store: Store, clock: Clock
+) -> None:
+    """D12: ended by a process that gives a short life, a token of a long one never comes back."""
+    long, short = Policy(access_ttl=3600), Policy(access_ttl=60)
+    async with (
+        loaded(store, clock, policy=long) as giving,
+        loaded(store, clock, policy=short) as ending,
+    ):
+        tokens = await giving.create("ada")
+        await ending.logout(tokens.access_token)
+        await giving.catch_up()
+        clock.sleep(3599)
+        for each in (giving, ending):
+            await each._reload()
+
+            with pytest.raises(AccessTokenRevoked):
+                each.verify(tokens.access_token)
+        assert ending.cutoff_ttl == 3600 + 60 + 60
+
+
+async def test_a_longer_life_is_learnt_while_running(store: Store, clock: Clock) -> None:
+    """D12: the minute's reload learns it, and a shorter life later takes nothing away."""
+    async with loaded(store, clock) as older:
+        async with loaded(store, clock, policy=Policy(access_ttl=3600)) as longer:
+            tokens = await longer.create("ada")
+        await older._reload()
+
+        assert accepts(older, tokens.access_token)
+        async with loaded(store, clock, policy=Policy(access_ttl=60)) as shorter:
+            assert accepts(shorter, tokens.access_token)
+            assert shorter.cutoff_ttl == older.cutoff_ttl
+
+
+async def test_who_mints_nothing_asks_for_the_longest_life_and_records_none(
+    store: Store, clock: Clock
+) -> None:
+    """A command for operators ends sessions as the servers would."""
+    command = engine(store, clock, policy=Policy(access_ttl=900))
+
+    await command.learn_access_ttl()
+
+    assert await store.longest_access_ttl(0) == 0
+    await store.longest_access_ttl(3600)
+    await command.learn_access_ttl()
+    assert command.ending(EndReason.REVOKED_BY_ADMIN).cutoffs_until == clock.now + 3600 + 120
+
+
+async def test_cutoffs_that_void_nothing_any_more_are_forgotten(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """D13: what is held in memory does not grow for ever."""
+    tokens = await sessions.create("ada")
+    await sessions.revoke(tokens.session.sid)
+    held = sessions._cutoffs.size
+    clock.sleep(sessions.cutoff_ttl)
+
+    await sessions._reload()
+
+    assert (held, sessions._cutoffs.size) == (1, 0)
+
+
+async def test_a_store_that_fails_for_long_fills_no_log(
+    store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H4: one sentence a minute; the whole story of what nobody foresaw."""
+    sessions = engine(store, clock)
+
+    for _ in range(3):
+        sessions._complain("cannot follow revocations", StoreUnavailable("The disk is full"))
+        sessions._complain("cannot follow revocations", ZeroDivisionError("unforeseen"))
+    clock.sleep(60)
+    sessions._complain("cannot follow revocations", StoreUnavailable("The disk is full"))
+
+    sentence = "cannot follow revocations: The disk is full"
+    told = [(record.getMessage(), record.exc_info is not None) for record in caplog.records]
+    assert told == [
+        (sentence, False),
+        ("cannot follow revocations: unforeseen", True),
+        (sentence, False),
+    ]
 
 
 async def test_another_process_learns_what_was_revoked(store: Store, clock: Clock) -> None:
@@ -576,6 +758,12 @@ async def test_beyond_max_staleness_the_setting_decides(
             with pytest.raises(CutoffsStale):
                 sessions.verify(tokens.access_token)
         assert sessions.stale
+
+
+async def test_an_on_stale_that_is_neither_is_refused(store: Store, clock: Clock) -> None:
+    """H4: a mistyped setting does not pass for the lenient one."""
+    with pytest.raises(ConfigurationError, match="on_stale"):
+        engine(store, clock, on_stale="Refuse")
 
 
 # ── claims ──────────────────────────────────────────────────────────────────────────────────────
@@ -709,7 +897,7 @@ async def test_a_spent_key_is_dropped_only_after_its_last_token(
     await sessions._reload()
     assert accepts(sessions, last.access_token)
 
-    clock.sleep(sessions.policy.cutoff_ttl)
+    clock.sleep(sessions.cutoff_ttl)
     await sessions._reload()
 
     assert len(sessions.keyring.keys) == 1
@@ -755,6 +943,50 @@ async def test_the_wrong_secret_is_told_at_start_and_changes_nothing(
     assert await store.signing_keys() == keys
 
 
+async def test_two_secrets_that_share_their_id_are_told_apart(store: Store, clock: Clock) -> None:
+    """H9: the id has one byte; a key is sealed anew unless the first secret itself opens it."""
+    others = (number.to_bytes(32, "big") for number in range(1, 100_000))
+    alike = next(secret for secret in others if same_id(secret, SECRET))
+    for secrets in ([SECRET], [SECRET, alike], [alike, SECRET]):
+        async with loaded(store, clock, secrets=secrets):
+            pass
+
+    async with loaded(store, clock, secrets=[alike]) as sessions:
+        assert accepts(sessions, (await sessions.create("ada")).access_token)
+
+
+async def test_a_key_of_which_nothing_is_left_is_told_at_start(store: Store, clock: Clock) -> None:
+    """H4: a damaged row is an error that names the key, not a traceback."""
+    async with loaded(store, clock):
+        (key,) = await store.signing_keys()
+    await store.replace_signing_key(replace(key, sealed=b""))
+
+    with pytest.raises(ConfigurationError, match=key.kid):
+        await engine(store, clock).load()
+
+
+async def test_a_rotated_key_reaches_a_process_that_runs(
+    store: Store, meddling: Meddling, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E2: by itself, within the minute, so long before the key is used."""
+    monkeypatch.setattr(sessions_module, "_POLL_SECONDS", 0)
+    following, reloaded = asyncio.Event(), asyncio.Event()
+
+    async def tell_of(event: asyncio.Event) -> None:
+        event.set()
+
+    meddling.before("wait_for_change", lambda: tell_of(following))
+    async with engine(store, clock) as running, loaded(store, clock) as other:
+        await asyncio.wait_for(following.wait(), 10)
+        kid = await other.rotate_keys()
+        meddling.after("signing_keys", lambda: tell_of(reloaded))
+        clock.sleep(61)
+
+        await asyncio.wait_for(reloaded.wait(), 10)
+
+        assert kid in {key.kid for key in running.keyring.keys}
+
+
 # ── life ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -770,6 +1002,94 @@ async def test_closing_waits_for_exchanges_in_flight(
 
     assert meddling.calls[-1] == "close"
     assert generation(await flight, sessions) == 1
+
+
+async def test_closing_waits_for_what_a_flight_writes_by_itself(
+    sessions: Sessions, meddling: Meddling, clock: Clock
+) -> None:
+    """An end is no part of the gathered calls, and is waited for all the same."""
+    tokens = await sessions.create("ada")
+    clock.sleep(30 * 86_400)
+    under_way = asyncio.Event()
+
+    async def take_long() -> None:
+        under_way.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def tell() -> None:
+        meddling.calls.append("ended")
+
+    meddling.before("end", take_long)
+    meddling.after("end", tell)
+    flight = asyncio.create_task(sessions.refresh(tokens.refresh_token))
+    await under_way.wait()
+
+    await sessions.close()
+
+    assert meddling.calls[-2:] == ["ended", "close"]
+    with pytest.raises(SessionExpired):
+        await flight
+
+
+async def test_checks_of_the_store_are_shared_and_kept_for_a_second(
+    sessions: Sessions, meddling: Meddling, clock: Clock
+) -> None:
+    """However many ask whether the server is ready, the disk is asked once a second."""
+    await asyncio.gather(*(sessions.check_store() for _ in range(10)))
+    await sessions.check_store()
+    asked = meddling.calls.count("check")
+    clock.sleep(1)
+
+    await sessions.check_store()
+
+    assert (asked, meddling.calls.count("check")) == (1, 2)
+
+
+async def test_a_failed_check_of_the_store_is_not_kept(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """All who asked are told, and the next one asks anew."""
+
+    async def fail() -> None:
+        raise StoreUnavailable
+
+    meddling.before("check", fail)
+
+    told = await asyncio.gather(*(sessions.check_store() for _ in range(3)), return_exceptions=True)
+    await sessions.check_store()
+
+    assert [type(error) for error in told] == [StoreUnavailable] * 3
+    assert meddling.calls.count("check") == 2
+
+
+async def test_sweeping_goes_on_by_itself(
+    store: Store, meddling: Meddling, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to schedule it."""
+    monkeypatch.setattr(sessions_module, "_SWEEP_SECONDS", 0)
+    swept = asyncio.Event()
+
+    async def tell() -> None:
+        swept.set()
+
+    meddling.after("sweep", tell)
+
+    async with engine(store, clock):
+        await asyncio.wait_for(swept.wait(), 10)
+
+    assert "sweep" in meddling.calls
+
+
+async def test_closing_right_after_an_end_returns(store: Store, clock: Clock) -> None:
+    """The follower, woken by the end and cancelled by the close at once, lets go."""
+    async with asyncio.timeout(10):
+        async with engine(store, clock) as sessions:
+            tokens = await sessions.create("ada")
+            await asyncio.sleep(0)
+            await sessions.logout(tokens.refresh_token)
+
+    assert not sessions._background - {task for task in sessions._background if task.done()}
 
 
 async def test_sweeping_deletes_what_has_been_over_for_a_week(

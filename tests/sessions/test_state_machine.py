@@ -126,7 +126,7 @@ class SessionsAgainstModel(RuleBasedStateMachine):
     def log_out(self, held: Tokens, *, by_access_token: bool) -> None:
         model = self.model[held.session.sid]
         known = self.now < self.sessions._verifier.read(held.access_token).issued_at + (
-            POLICY.cutoff_ttl
+            self.sessions.cutoff_ttl
         )
         self.run(self.sessions.logout(held.access_token if by_access_token else held.refresh_token))
         if known or not by_access_token:

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from keyturn.core.model import Claims, Cutoff, Event, SealedKey, Session
-from keyturn.stores.base import Ending, Store, Swap, SweepBounds
+from keyturn.stores.base import PAST_ALL, Ending, Store, Swap, SweepBounds
 from keyturn.stores.conformance import StoreConformance
 from keyturn.stores.memory import MemoryStore
 from keyturn.stores.sqlite import SQLiteStore
@@ -166,8 +166,8 @@ class KeepsTheSecret(MemoryStore):
 
 
 class LetsTheLastReasonStand(MemoryStore):
-    async def end(self, sids: Sequence[str], ending: Ending) -> list[Cutoff]:
-        cutoffs = await super().end(sids, ending)
+    async def end(self, sids: Sequence[str], ending: Ending, **given: Any) -> list[Cutoff]:
+        cutoffs = await super().end(sids, ending, **given)
         for sid in sids:
             if sid in self._sessions:
                 self._sessions[sid] = replace(self._sessions[sid], end_reason=ending.reason)
@@ -175,17 +175,17 @@ class LetsTheLastReasonStand(MemoryStore):
 
 
 class EndsWithoutCutoff(MemoryStore):
-    async def end(self, sids: Sequence[str], ending: Ending) -> list[Cutoff]:
-        cutoffs = await super().end(sids, ending)
+    async def end(self, sids: Sequence[str], ending: Ending, **given: Any) -> list[Cutoff]:
+        cutoffs = await super().end(sids, ending, **given)
         if cutoffs:
             del self._cutoffs[-len(cutoffs) :]
         return cutoffs
 
 
 class EndsWithoutEvent(MemoryStore):
-    async def end(self, sids: Sequence[str], ending: Ending) -> list[Cutoff]:
+    async def end(self, sids: Sequence[str], ending: Ending, **given: Any) -> list[Cutoff]:
         told = len(self._events)
-        cutoffs = await super().end(sids, ending)
+        cutoffs = await super().end(sids, ending, **given)
         del self._events[told:]
         return cutoffs
 
@@ -277,6 +277,23 @@ class SweepsTheFirstPageOnly(MemoryStore):
     async def sweep(self, bounds: SweepBounds, *, after: str, limit: int) -> tuple[int, str]:
         deleted, _ = await super().sweep(bounds, after="", limit=limit)
         return deleted, ""
+
+
+class EndsTheSweepWithTheSessions(MemoryStore):
+    async def sweep(self, bounds: SweepBounds, *, after: str, limit: int) -> tuple[int, str]:
+        deleted, rest = await super().sweep(bounds, after=after, limit=limit)
+        return deleted, "" if rest == PAST_ALL else rest
+
+
+class EndsWhateverItsGeneration(MemoryStore):
+    async def end(self, sids: Sequence[str], ending: Ending, **_: Any) -> list[Cutoff]:
+        return await super().end(sids, ending)
+
+
+class ForgetsTheLongestLife(MemoryStore):
+    async def longest_access_ttl(self, at_least: int) -> int:
+        self._longest_access_ttl = at_least or self._longest_access_ttl
+        return self._longest_access_ttl
 
 
 class SweepsASecondEarly(MemoryStore):

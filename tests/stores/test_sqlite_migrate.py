@@ -9,7 +9,8 @@ import apsw
 import pytest
 
 from keyturn.core.errors import ConfigurationError
-from keyturn.stores.sqlite.migrate import Migration, migrate, shipped_migrations
+from keyturn.stores.migrations import Migration, shipped_migrations
+from keyturn.stores.sqlite.migrate import migrate
 from keyturn.stores.sqlite.opening import transact
 
 ONE = Migration("0001_one.sql", "CREATE TABLE one (x); INSERT INTO one VALUES (1);")
@@ -77,7 +78,7 @@ def test_another_history_is_refused(
 
 def test_the_shipped_ones_are_numbered_without_gaps() -> None:
     """Each number once, from 1."""
-    numbers = [migration.number for migration in shipped_migrations()]
+    numbers = [migration.number for migration in shipped_migrations("keyturn.stores.sqlite")]
 
     assert numbers == list(range(1, len(numbers) + 1))
     assert numbers

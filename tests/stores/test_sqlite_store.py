@@ -278,34 +278,53 @@ def test_a_loop_that_is_gone_does_not_stop_the_threads(path: str) -> None:
     assert asyncio.run(use(left)) == "wal"
 
 
-async def test_a_busy_loop_makes_way_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stands still now and then until the thread has answered, and no longer."""
-    monkeypatch.setattr(engine, "_PATIENCE_SECONDS", 0)
-    answers = iter([False, False, True, False])
-    done = asyncio.Event()
+class StoodStill(threading.Event):
+    """Counts how often the loop stood still for a thread, and lets it go on the third time."""
 
-    class Answered(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            answer = next(answers)
-            if answer:
-                done.set()
-            return answer
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+        self.go_on = threading.Event()
 
-    engine._make_way(asyncio.get_running_loop(), Answered())
-    await done.wait()
-    await asyncio.sleep(0)
-
-    assert list(answers) == [False]
+    def wait(self, timeout: float | None = None) -> bool:
+        self.times += 1
+        if self.times == 3:
+            self.go_on.set()
+        return True
 
 
-async def test_a_thread_that_takes_long_is_made_way_for(
+async def test_a_busy_loop_makes_way_for_a_thread(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loop looks after whatever it asked for."""
-    made_way = threading.Event()
-    monkeypatch.setattr(engine, "_make_way", lambda *_: made_way.set())
+    """It stands still again and again until the thread has answered, and no longer."""
+    monkeypatch.setattr(engine, "_PATIENCE_SECONDS", 0)
+    worker = store.engine._writer
+    worker._answer = stood_still = StoodStill()
 
-    assert await store.engine.write(lambda _: made_way.wait(10))
+    went_on = await store.engine.write(lambda _: stood_still.go_on.wait(10))
+    times = stood_still.times
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    assert (went_on, stood_still.times, worker._watched_by) == (True, times, None)
+
+
+async def test_a_loop_stands_still_for_all_that_wait_as_for_one(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many jobs wait for a lock, there is one timer."""
+    loop = asyncio.get_running_loop()
+    timers: list[float] = []
+    go_on = threading.Event()
+    monkeypatch.setattr(loop, "call_later", lambda delay, *_: timers.append(delay))
+
+    writing = [asyncio.ensure_future(store.engine.write(lambda _: go_on.wait(10)))]
+    writing += [asyncio.ensure_future(store.engine.write(lambda _: True)) for _ in range(50)]
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(*writing)
+
+    assert timers == [engine._PATIENCE_SECONDS]
 
 
 # ── faults ──────────────────────────────────────────────────────────────────────────────────────
@@ -325,6 +344,80 @@ async def test_a_lock_that_stays_is_an_outage(impatient: SQLiteStore, path: str)
     locker.close()
     await impatient.end([session.sid], LOGOUT)
     assert await living(impatient) == set()
+
+
+async def test_who_waited_too_long_is_not_kept_waiting_for_the_lock(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C12: a job whose time is over before it begins never begins; what comes later does."""
+    running, go_on = threading.Event(), threading.Event()
+    await begin(store, session := a_session())
+    first = asyncio.ensure_future(
+        store.engine.write(lambda _: (running.set(), go_on.wait(10)))  # type: ignore[func-returns-value]
+    )
+    await asyncio.to_thread(running.wait, 10)
+    monkeypatch.setattr(engine, "_DEADLINE_SECONDS", -1)
+    waiting = asyncio.ensure_future(store.end([session.sid], LOGOUT))
+    await asyncio.sleep(0)
+    go_on.set()
+
+    with pytest.raises(StoreUnavailable, match="too busy to begin in time"):
+        await waiting
+    await first
+    monkeypatch.undo()
+    assert await living(store) == {session.sid}
+
+
+async def test_a_queue_that_is_too_long_is_not_joined(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C12: who would wait behind thousands is told at once; those who wait are not disturbed."""
+    monkeypatch.setattr(engine, "_LONGEST_QUEUE", 2)
+    running, go_on = threading.Event(), threading.Event()
+    first = asyncio.ensure_future(
+        store.engine.write(lambda _: (running.set(), go_on.wait(10)))  # type: ignore[func-returns-value]
+    )
+    await asyncio.to_thread(running.wait, 10)
+    waiting = [asyncio.ensure_future(store.engine.write(lambda _: True)) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(StoreUnavailable, match="Too much is waiting"):
+        await store.end(["x"], LOGOUT)
+    go_on.set()
+    await first
+    assert await asyncio.gather(*waiting) == [True, True]
+
+
+@pytest.mark.parametrize("notice", [SQLiteStore.check, lambda store: store.wait_for_change(0)])
+@pytest.mark.parametrize("replaced", [True, False])
+async def test_a_file_that_was_replaced_or_removed_is_not_written_any_more(
+    store: SQLiteStore, path: str, notice: Callable[[SQLiteStore], Any], *, replaced: bool
+) -> None:
+    """No end is acknowledged into a file that nobody else will read (requirement D12)."""
+    await begin(store, session := a_session())
+    file = Path(path)
+    file.rename(file.with_name("moved.db"))
+    if replaced:
+        file.write_bytes(file.with_name("moved.db").read_bytes())
+
+    with pytest.raises(StoreUnavailable, match="was replaced or removed"):
+        await notice(store)
+    with pytest.raises(StoreUnavailable, match="was replaced or removed"):
+        await store.end([session.sid], LOGOUT)
+    with pytest.raises(StoreUnavailable, match="was replaced or removed"):
+        await living(store)
+
+
+async def test_the_longest_life_of_access_tokens_is_there_when_opened_again(path: str) -> None:
+    """D12: a process with a shorter one learns it, also after a restart of all."""
+    store = await SQLiteStore.open(path, create=True)
+    await store.longest_access_ttl(900)
+    await store.close()
+
+    again = await SQLiteStore.open(path)
+
+    assert await again.longest_access_ttl(0) == 900
+    await again.close()
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ class Answer:
 class Breakable:
     """A store that fails at every method while it has a ``fault``."""
 
+    lanes = 1
+
     def __init__(self, store: Any) -> None:
         self._store = store
         self.fault: Exception | None = None

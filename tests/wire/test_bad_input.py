@@ -40,8 +40,7 @@ async def test_odd_bytes_before_the_name_make_another_cookie(
 @pytest.mark.parametrize(
     ("template", "verdict"),
     [
-        ('x="; {name}={token}; y"', MISSING),
-        ('x="y; {name}={token}"', MISSING),
+        ('x="y; {name}={token}"', INVALID),
         ('{name}="{token}"', INVALID),
         ("{name}={token}%20", INVALID),
         ("{name}=\\{token}", INVALID),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from unittest.mock import AsyncMock
+
 import pytest
 
 from keyturn.core.errors import StoreUnavailable
@@ -81,6 +84,20 @@ async def test_the_process_is_up_whatever_the_store_does(here: Site) -> None:
     answer = await here.ask("GET", "/healthz")
 
     assert (answer.status, answer.data) == (200, {"status": "up"})
+
+
+async def test_strangers_who_ask_whether_it_is_ready_share_one_try(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H6: each try writes to the disk."""
+    check = AsyncMock()
+    monkeypatch.setattr(here.sessions.store, "check", check)
+
+    answers = await asyncio.gather(*(here.ask("GET", "/readyz") for _ in range(100)))
+    answers.append(await here.ask("GET", "/readyz"))
+
+    assert {answer.status for answer in answers} == {200}
+    assert check.await_count == 1
 
 
 async def test_it_is_ready_when_all_parts_are(here: Site) -> None:

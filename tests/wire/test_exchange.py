@@ -348,7 +348,7 @@ async def test_of_several_cookies_the_genuine_one_is_taken(here: Site, junk: str
         assert answer.status == 200
 
 
-async def test_two_genuine_cookies_are_a_conflict(here: Site) -> None:
+async def test_genuine_cookies_of_two_sessions_are_a_conflict(here: Site) -> None:
     """A7: 400, to be solved by logging in; no session is changed and no cookie touched."""
     one, other = await here.log_in(), await here.log_in()
     header = {"cookie": f"{REFRESH}={one.refresh_token}; {REFRESH}={other.refresh_token}"}
@@ -359,6 +359,24 @@ async def test_two_genuine_cookies_are_a_conflict(here: Site) -> None:
     assert answer.json["remedy"] == "login"
     assert answer.set_cookies == []
     assert len(await here.living()) == 2
+
+
+async def test_of_several_cookies_of_one_session_the_newest_is_taken(
+    here: Site, clock: Clock
+) -> None:
+    """A7: in whatever order they come; the older one would be reuse by now."""
+    oldest = (await here.log_in()).refresh_token
+    newest = oldest
+    for _ in range(3):
+        clock.sleep(PAST_WINDOW)
+        newest = (await here.sessions.refresh(newest)).refresh_token
+    clock.sleep(PAST_WINDOW)
+    for first, second in ((oldest, newest), (newest, oldest)):
+        header = {"cookie": f"{REFRESH}={first}; {REFRESH}=junk; {REFRESH}={second}"}
+
+        answer = await here.ask("POST", "/refresh-token", headers=header)
+
+        assert answer.status == 200
 
 
 async def test_several_cookies_and_none_genuine_is_invalid(here: Site) -> None:

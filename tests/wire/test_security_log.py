@@ -121,6 +121,22 @@ async def test_refusals_of_an_exchange_are_told(
     ]
 
 
+async def test_a_logout_that_ended_nothing_is_not_told(
+    here: Site, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H3: neither a repeated one, nor one by an access token too old to name its session."""
+    first, second = await here.log_in(), await here.log_in()
+    for _ in range(2):
+        await here.ask("POST", "/logout", {"refreshToken": first.refresh_token})
+    clock.sleep(here.sessions.cutoff_ttl)
+
+    answer = await here.ask("POST", "/logout", bearer=second.access_token)
+
+    assert answer.status == 200
+    assert await here.living() == [second.session.sid]
+    assert told(caplog) == [f"logout sid={first.session.sid} address=192.0.2.1"]
+
+
 async def test_no_token_and_no_password_is_ever_logged(
     here: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

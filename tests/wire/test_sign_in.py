@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
-from keyturn.core.errors import SessionRevoked
+from keyturn.core.errors import SessionRevoked, StoreUnavailable
 from keyturn.core.model import Policy
 from keyturn.wire.settings import CookieSettings, WireSettings
-from tests.accounts.support import PASSWORD
+from tests.accounts.support import NEW_PASSWORD, PASSWORD
 from tests.support import Clock
 from tests.wire.support import (
     ACCESS,
@@ -17,6 +18,7 @@ from tests.wire.support import (
     PAGE,
     REFRESH,
     STRANGER,
+    Answer,
     Jar,
     Site,
     cookies_of,
@@ -286,6 +288,22 @@ async def test_logging_in_ends_every_session_that_the_cookies_name(here: Site) -
     assert await here.living() == [here.sessions.verify(answer.data["accessToken"]).sid]
 
 
+async def test_a_further_older_session_that_cannot_be_ended_does_not_undo_the_login(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C12: the new session is there; to lose its tokens would help nobody."""
+    one, other = await here.log_in(), await here.log_in()
+    header = {"cookie": f"{REFRESH}={one.refresh_token}; {REFRESH}={other.refresh_token}"}
+    monkeypatch.setattr(here.sessions, "logout", AsyncMock(side_effect=StoreUnavailable))
+
+    answer = await here.ask(
+        "POST", "/login", {"username": "ada", "password": PASSWORD}, headers=header
+    )
+
+    assert (answer.status, len(answer.set_cookies)) == (200, 2)
+    assert here.sessions.verify(answer.data["accessToken"]).sid in await here.living()
+
+
 @pytest.mark.parametrize("path", ["/login", "/register"])
 async def test_no_other_site_can_sign_a_browser_in(here: Site, path: str) -> None:
     """B4: not as somebody else either; and nobody is added."""
@@ -334,6 +352,38 @@ async def test_logging_in_leaves_one_pair_of_cookies(
         name for name, _, _ in jar.kept if name in {f"{prefix}accessToken", f"{prefix}refreshToken"}
     ]
     assert len(ours) == 2
+
+
+@pytest.mark.parametrize("path", ["/refresh-token", "/change-password"])
+@pytest.mark.parametrize("before", [NARROW, WIDE, OWN])
+@pytest.mark.parametrize("after", [NARROW, WIDE, OWN])
+async def test_another_path_or_domain_of_the_cookies_signs_nobody_out(
+    clock: Clock, before: WireSettings, after: WireSettings, path: str
+) -> None:
+    """A7, A8: whatever sets the refresh cookie again takes away what past settings left."""
+    jar = Jar()
+
+    async def ask(path: str, body: object = None) -> Answer:
+        clock.sleep(400)
+        sent = {"cookie": jar.cookie_header(path)}
+        answer = await here.ask("POST", path, body, headers=sent)
+        jar.take(answer)
+        return answer
+
+    async with site(clock, before) as here:
+        await ask("/login", {"username": "ada", "password": PASSWORD})
+        here.endpoints = type(here.endpoints)(here.sessions, here.accounts, after)
+
+        first = await ask(
+            path,
+            {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
+            if path == "/change-password"
+            else None,
+        )
+
+        assert first.status == 200
+        assert len(jar.kept) == 2
+        assert [(await ask("/refresh-token")).status for _ in range(3)] == [200] * 3
 
 
 async def test_cookies_of_the_same_name_as_ours_are_left_to_whose_they_are(here: Site) -> None:

@@ -116,7 +116,7 @@ async def test_two_bearers_are_none_that_is_good(here: Site) -> None:
 
 
 async def test_of_several_access_cookies_the_genuine_one_is_taken(here: Site) -> None:
-    """A7: and two genuine ones are a conflict."""
+    """A7: and genuine ones of two sessions are a conflict."""
     one, other = await here.log_in(), await here.log_in()
 
     beside_junk = await here.ask(
@@ -130,6 +130,34 @@ async def test_of_several_access_cookies_the_genuine_one_is_taken(here: Site) ->
 
     assert beside_junk.status == 200
     assert two.verdict == (400, "cookie_conflict")
+
+
+async def test_of_several_access_cookies_of_one_session_the_newest_is_taken(
+    here: Site, clock: Clock
+) -> None:
+    """A7: the older one has ended."""
+    older = await here.log_in()
+    clock.sleep(700)
+    newer = await here.sessions.refresh(older.refresh_token)
+    values = [older.access_token, newer.access_token]
+    for first, second in (values, reversed(values)):
+        header = {"cookie": f"{ACCESS}={first}; {ACCESS}={second}"}
+
+        answer = await here.ask("GET", "/me", headers=header)
+
+        assert answer.status == 200
+
+
+async def test_an_access_cookie_with_newer_claims_is_newer(here: Site) -> None:
+    """A7: of two made within a second, the one of the higher version is in force."""
+    older = await here.log_in()
+    await here.sessions.set_claims(older.session.user_id, Claims(username="Countess"))
+    newer = await here.sessions.refresh(older.refresh_token)
+    header = {"cookie": f"{ACCESS}={older.access_token}; {ACCESS}={newer.access_token}"}
+
+    answer = await here.ask("GET", "/me", headers=header)
+
+    assert answer.data["user"]["username"] == "Countess"
 
 
 # ── GET /me ─────────────────────────────────────────────────────────────────────────────────────

@@ -16,11 +16,34 @@ __all__ = ["NOBODY", "check_email", "check_fullname", "check_username", "fold", 
 NOBODY: Final = ""
 """The key of every name that no user can have."""
 
+_UNTELLABLE: Final = "must not contain control, invisible or unassigned characters"
+
 _LONGEST_EMAIL: Final = 254  # octets of a path without its brackets, RFC 5321, section 4.5.3.1.3
 
 _BREAKS_A_LINE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Format characters are not seen; unassigned ones may fold differently in the next Unicode.
 _BREAKS_A_NAME: Final = _BREAKS_A_LINE | {"Cf", "Cn", "Co"}
+# Default_Ignorable_Code_Point of the Unicode Character Database (DerivedCoreProperties.txt), as
+# first and last: what fonts show nothing for. Not all of them are format characters.
+_INVISIBLE: Final = (
+    (0x00AD, 0x00AD),
+    (0x034F, 0x034F),
+    (0x061C, 0x061C),
+    (0x115F, 0x1160),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x200B, 0x200F),
+    (0x202A, 0x202E),
+    (0x2060, 0x206F),
+    (0x3164, 0x3164),
+    (0xFE00, 0xFE0F),
+    (0xFEFF, 0xFEFF),
+    (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFF8),
+    (0x1BCA0, 0x1BCA3),
+    (0x1D173, 0x1D17A),
+    (0xE0000, 0xE0FFF),
+)
 _BIDI_CONTROLS: Final = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
@@ -53,6 +76,7 @@ def check_username(username: str) -> None:
     """
     _check_length("username", username, 3, 64)
     _check_line("username", username, _BREAKS_A_NAME)
+    _check_visible("username", username)
     if "@" in fold(username):
         raise InvalidField("username", "must not contain @")
 
@@ -65,6 +89,7 @@ def check_email(email: str) -> None:
     """
     _check_length("email", email, 3, _LONGEST_EMAIL)
     _check_line("email", email, _BREAKS_A_NAME)
+    _check_visible("email", email)
     if len(email.encode()) > _LONGEST_EMAIL:
         raise InvalidField("email", f"must have at most {_LONGEST_EMAIL} bytes")
     local, _, domain = fold(email).partition("@")
@@ -91,9 +116,14 @@ def _check_length(field: str, text: str, least: int, most: int) -> None:
 
 def _check_line(field: str, text: str, refused: frozenset[str]) -> None:
     if any(category(character) in refused for character in text) or _BIDI_CONTROLS & set(text):
-        raise InvalidField(field, "must not contain control, invisible or unassigned characters")
+        raise InvalidField(field, _UNTELLABLE)
     if text != text.strip() or fold(text) != fold(text).strip():
         raise InvalidField(field, "must not begin or end with white space")
+
+
+def _check_visible(field: str, text: str) -> None:
+    if any(first <= ord(character) <= last for character in text for first, last in _INVISIBLE):
+        raise InvalidField(field, _UNTELLABLE)
 
 
 def _is_text(text: str) -> bool:

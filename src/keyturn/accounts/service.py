@@ -82,7 +82,7 @@ class Accounts:
             password: 8 to 1024 code points, or from as many on as the rules say.
             permissions: words that the user's access tokens carry; never to be taken from a
                 stranger's request.
-            address: of the client, if a stranger asks; names found taken are counted on it.
+            address: of the client, if a stranger asks; counts on its network as a failure does.
 
         Raises:
             InvalidField: one of them cannot be taken.
@@ -104,10 +104,9 @@ class Accounts:
         )
         check_claims(self.claims_of(user))
         self._rules.check(password, user)
-        keys = self._network_keys(address)
-        await self._turn_away_blocked(keys)
+        # Before the outcome is known: adding users without end is as bad as trying out their names.
+        await self._settle(self._network_keys(address), success=False)
         if not await self._users.add(user, await self._hashing.hash(password)):
-            await self._settle(keys, success=False)
             raise IdentifierTaken
         return user
 
@@ -229,7 +228,11 @@ class Accounts:
         device = Device() if device is None else device
         user = await self.get_user(user_id)
         self._rules.check(new, user)
-        keys = self._keys(user.username_key, device.address)
+        # Not the name: a stranger who guesses at the login page shall not keep the user from this.
+        keys = [
+            throttle.user_key(self._throttle_secret, user_id),
+            *self._network_keys(device.address),
+        ]
 
         async def change() -> str:
             account = await self._prove(partial(self._users.get, user_id), current, keys)
@@ -331,6 +334,13 @@ class Accounts:
     def _network_keys(self, address: str) -> list[ThrottleKey]:
         network = throttle.network_key(self._throttle_secret, address)
         return [] if network is None else [network]
+
+    def name_in_log(self, identifier: str) -> str:
+        """Tells attempts at one account from those at others. In clear it might be a password that
+        was typed into the wrong field.
+        """
+        name = throttle.identifier_key(self._throttle_secret, key_of(identifier))
+        return name.digest.hex()[:16]
 
     async def _turn_away_blocked(self, keys: Sequence[ThrottleKey]) -> None:
         now = self._sessions.now()

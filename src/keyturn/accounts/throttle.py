@@ -16,10 +16,20 @@ import msgspec
 
 from keyturn.core.model import DAY
 
-__all__ = ["Failures", "ThrottleKey", "blocked_until", "identifier_key", "network_key", "settle"]
+__all__ = [
+    "Failures",
+    "ThrottleKey",
+    "blocked_until",
+    "identifier_key",
+    "network_key",
+    "settle",
+    "user_key",
+]
 
-_FREE_FAILURES: Final = 4
+_FREE_FAILURES_OF_A_NAME: Final = 4
+_FREE_FAILURES_OF_A_NETWORK: Final = 49  # a whole office, or a mobile carrier's customers
 _LONGEST_DELAY: Final = 15 * 60  # seconds
+_CLOCK_SPREAD: Final = 60  # seconds that the clocks of servers may be apart
 _HOUR: Final = 3600
 
 
@@ -27,6 +37,8 @@ class ThrottleKey(msgspec.Struct, frozen=True, kw_only=True):
     """What failures are counted on. The digest tells nothing of the name or network behind it."""
 
     digest: bytes
+    free_failures: int
+    """How many failures have no consequence."""
     memory: int
     """Seconds without a failure after which the earlier ones are forgotten."""
     forgiving: bool
@@ -43,10 +55,18 @@ class Failures(msgspec.Struct, frozen=True):
 
 def identifier_key(secret: bytes, identifier: str) -> ThrottleKey:
     """The key of a normalised username or email, whether anybody has it or not."""
+    return _key_of_a_person(secret, b"keyturn throttle identifier v1" + identifier.encode())
+
+
+def user_key(secret: bytes, user_id: str) -> ThrottleKey:
+    """The key of a user who is signed in. No stranger can fail on it, knowing their name."""
+    return _key_of_a_person(secret, b"keyturn throttle user v1" + user_id.encode())
+
+
+def _key_of_a_person(secret: bytes, label: bytes) -> ThrottleKey:
     return ThrottleKey(
-        digest=hmac.digest(
-            secret, b"keyturn throttle identifier v1" + identifier.encode(), "sha256"
-        ),
+        digest=hmac.digest(secret, label, "sha256"),
+        free_failures=_FREE_FAILURES_OF_A_NAME,
         memory=DAY,
         forgiving=True,
     )
@@ -62,6 +82,7 @@ def network_key(secret: bytes, address: str) -> ThrottleKey | None:
         return None
     return ThrottleKey(
         digest=hmac.digest(secret, b"keyturn throttle network v1" + network, "sha256"),
+        free_failures=_FREE_FAILURES_OF_A_NETWORK,
         memory=_HOUR,
         # Else whoever has one account could guess at all others, signing in now and then.
         forgiving=False,
@@ -76,8 +97,11 @@ def _network_of(address: str) -> bytes:
 
 
 def blocked_until(counted: Iterable[Failures], now: int) -> int:
-    """When the last of the blocks ends that stand at ``now``; 0 if none does."""
-    return max((f.blocked_until for f in counted if f.blocked_until > now), default=0)
+    """When the last of the blocks ends that stand at ``now``; 0 if none does. One that is longer
+    than any was set by a clock that was wrong, and stands for nothing.
+    """
+    longest = now + _LONGEST_DELAY + _CLOCK_SPREAD
+    return max((f.blocked_until for f in counted if now < f.blocked_until <= longest), default=0)
 
 
 def settle(
@@ -97,10 +121,9 @@ def settle(
 
 def _one_more(failures: Failures | None, key: ThrottleKey, now: int) -> Failures:
     count = 1 if failures is None or failures.forget_at <= now else failures.count + 1
-    return Failures(count, now + _delay_after(count), now + key.memory)
+    return Failures(count, now + _delay(count - key.free_failures), now + key.memory)
 
 
-def _delay_after(count: int) -> int:
-    """1 s after the fifth failure, doubling with each further one."""
-    beyond = count - _FREE_FAILURES
+def _delay(beyond: int) -> int:
+    """1 s after the first failure that is not free, doubling with each further one."""
     return min(1 << min(beyond - 1, 30), _LONGEST_DELAY) if beyond > 0 else 0

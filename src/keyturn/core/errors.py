@@ -4,6 +4,7 @@ KeyturnError
 ├── ConfigurationError            a setting is unknown, impossible or contradicts another
 ├── Unavailable                   our fault: nothing is known to be wrong with what was asked
 │   ├── StoreUnavailable          the store did not answer, or could not write
+│   │   └── RowUnavailable        it could not read or write this one row
 │   └── CutoffsStale              what is revoked is not known well enough to vouch for a token
 ├── RefreshRefused                an exchange was refused
 │   ├── RefreshTokenMissing
@@ -44,6 +45,7 @@ __all__ = [
     "RefreshTokenMissing",
     "RefreshTokenReused",
     "Remedy",
+    "RowUnavailable",
     "SessionExpired",
     "SessionOver",
     "SessionRevoked",
@@ -98,6 +100,10 @@ class Unavailable(KeyturnError):
 
 class StoreUnavailable(Unavailable):
     """The store did not answer in time, or could not write."""
+
+
+class RowUnavailable(StoreUnavailable):
+    """One row was locked, damaged or refused, and nothing was done: ask for each row alone."""
 
 
 class CutoffsStale(Unavailable):

@@ -104,16 +104,16 @@ def generate(algorithm: str, *, created_at: int, use_from: int) -> SigningKey:
     Raises:
         ConfigurationError: there is no such algorithm.
     """
-    private_key: PrivateKey
-    if algorithm == "ES256":
-        private_key = ec.generate_private_key(ec.SECP256R1())
-    elif algorithm == "EdDSA":
-        private_key = ed25519.Ed25519PrivateKey.generate()
-    elif algorithm == "RS256":
-        private_key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
-    else:
+    if algorithm not in ALGORITHMS:
         raise _unknown_algorithm()
-    return SigningKey(private_key, algorithm, created_at=created_at, use_from=use_from)
+    return SigningKey(_NEW[algorithm](), algorithm, created_at=created_at, use_from=use_from)
+
+
+_NEW: Final[dict[str, Callable[[], PrivateKey]]] = {
+    "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "EdDSA": ed25519.Ed25519PrivateKey.generate,
+    "RS256": lambda: rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS),
+}
 
 
 def _unknown_algorithm() -> ConfigurationError:

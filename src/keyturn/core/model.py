@@ -106,7 +106,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """The children are the generations from here to ``generation``."""
     previous_parent: int = -2
     """The parent before this one: what the latest turn superseded is not older. After a *recover*,
-    which supersedes nothing, ``first_child``.
+    which supersedes nothing, the newest generation before it: children below that are left behind.
     """
     turned_at: int | None = None
     """When the generations last changed: the window opened then."""
@@ -146,8 +146,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions: int = 50
     """Of one user; a further sign-in ends the least recently used."""
     event_retention: int = 90 * DAY
-    longest_access_ttl: int = 0
-    """The longest ``access_ttl`` that another process or the last configuration uses, if longer."""
     leeway: int = 60
     """How far the clocks of two processes may be apart before a cutoff is forgotten too soon."""
 
@@ -163,13 +161,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         if self.absolute_lifetime < self.idle_timeout:
             raise ConfigurationError("absolute_lifetime", "must be at least idle_timeout")
 
-    @property
-    def cutoff_ttl(self) -> int:
-        """How long a cutoff must be kept: no access token that it voids can live longer."""
-        return max(self.access_ttl, self.longest_access_ttl) + self.leeway + 60
 
-
-_MAY_BE_ZERO: Final = {"retry_window", "recover", "event_retention", "longest_access_ttl", "leeway"}
+_MAY_BE_ZERO: Final = {"retry_window", "recover", "event_retention", "leeway"}
 
 
 class Cutoff(msgspec.Struct, frozen=True):

@@ -143,13 +143,21 @@ async def application(settings: Settings) -> AsyncIterator[App]:
     """
     wire_settings = wire_settings_of(settings)
     parts = await open_parts(settings)
-    async with parts.sessions:
-        sweeping = asyncio.create_task(_sweep_for_ever(parts.accounts))
-        try:
+    try:
+        async with parts.sessions, _swept(parts.accounts):
             yield App(Endpoints(parts.sessions, parts.accounts, wire_settings))
-        finally:
-            sweeping.cancel()
-            parts.accounts.close()
+    finally:
+        await parts.close()
+
+
+@asynccontextmanager
+async def _swept(accounts: Accounts) -> AsyncIterator[None]:
+    sweeping = asyncio.create_task(_sweep_for_ever(accounts))
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+        await asyncio.gather(sweeping, return_exceptions=True)
 
 
 async def _sweep_for_ever(accounts: Accounts) -> None:
@@ -158,7 +166,9 @@ async def _sweep_for_ever(accounts: Accounts) -> None:
         try:
             await accounts.sweep()
         except Unavailable as error:
-            log.warning("cannot sweep: %s", error)
+            log.warning("cannot sweep accounts: %s", error)
+        except Exception:  # the next sweep finds what this one left
+            log.warning("cannot sweep accounts", exc_info=True)
 
 
 # ── before the first request ────────────────────────────────────────────────────────────────────

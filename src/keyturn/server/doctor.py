@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import apsw
 
+import keyturn.stores.sqlite
 from keyturn.core.errors import ConfigurationError, KeyturnError
 from keyturn.core.model import SealedKey
 from keyturn.core.server_secret import ServerSecrets
 from keyturn.signing_keys import open_key
-from keyturn.stores.sqlite import SQLiteStore
+from keyturn.stores.migrations import pending, shipped_migrations
+from keyturn.stores.sqlite.faults import told_as_unavailable
+from keyturn.stores.sqlite.opening import APPLICATION_ID
+from keyturn.stores.sqlite.statements import signing_keys
 
 from .assembly import database_file, policy_of, wire_settings_of
 from .exits import told
 from .secret_files import find_secrets, is_private, secret_files
-from .settings import Settings
+from .settings import Settings, unknown_proxy
 
 __all__ = ["Finding", "examine"]
 
@@ -37,6 +44,7 @@ class Finding(NamedTuple):
 class _Facts(NamedTuple):
     """What one reading of the database tells."""
 
+    outdated: bool
     quick_check: str
     newest_turn: int | None
     keys: Sequence[SealedKey]
@@ -47,13 +55,14 @@ async def examine(settings: Settings) -> list[Finding]:
     now = time.time()
     findings = [
         *_look("settings", _bad_settings(settings)),
+        *_look("proxy", filter(None, [unknown_proxy(settings)])),
         *_look("modes of files and folders", _open_to_others(settings)),
         *_look("secrets", _bad_secrets(settings)),
         *_look("clock", _wrong_clock(now)),
     ]
     database = f"database {database_file(settings)}, SQLite {apsw.sqlite_lib_version()}"
     try:
-        facts = await _read(settings)
+        facts = await asyncio.to_thread(_read, database_file(settings))
     except KeyturnError as error:
         return [*findings, Finding(database, told(error))]
     return [
@@ -67,20 +76,35 @@ def _look(subject: str, advice: Iterable[str]) -> list[Finding]:
     return [Finding(subject, each) for each in advice] or [Finding(subject)]
 
 
-async def _read(settings: Settings) -> _Facts:
-    store = await SQLiteStore.open(str(database_file(settings)))
-    try:
-        quick_check, newest_turn = await store.engine.read(_check_and_newest_turn)
-        return _Facts(quick_check, newest_turn, await store.signing_keys())
-    finally:
-        await store.close()
+def _read(file: Path) -> _Facts:
+    """What the database says, without a trace of the reading.
+
+    Raises:
+        ConfigurationError: it is absent, foreign, or of another release.
+        StoreUnavailable: the disk failed, it is locked, or damaged.
+    """
+    if not file.exists() or not file.stat().st_size:
+        raise ConfigurationError("database_url", f"{file} holds nothing; `keyturn init` makes it")
+    with told_as_unavailable(), closing(_connect(file)) as connection:
+        connection.execute("BEGIN")  # one state, though a server may write
+        if connection.pragma("application_id") != APPLICATION_ID:
+            raise ConfigurationError("database_url", f"{file} is a database of another program")
+        applied = dict(connection.execute("SELECT number, checksum FROM migration"))
+        return _Facts(
+            bool(pending(applied, shipped_migrations(keyturn.stores.sqlite.__name__))),
+            connection.execute("PRAGMA quick_check(1)").get,
+            connection.execute("SELECT max(turned_at) FROM session").get,
+            signing_keys(connection),
+        )
 
 
-def _check_and_newest_turn(connection: apsw.Connection) -> tuple[str, int | None]:
-    return (
-        connection.execute("PRAGMA quick_check(1)").get,
-        connection.execute("SELECT max(turned_at) FROM session").get,
-    )
+def _connect(file: Path) -> apsw.Connection:
+    """For reading only. A file that nobody has open is declared to be ``immutable``, as SQLite
+    would else leave two more beside it, even after mere reading.
+    """
+    in_use = file.with_name(file.name + "-wal").exists()
+    uri = f"{file.absolute().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
+    return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
 
 
 def _bad_settings(settings: Settings) -> Iterator[str]:
@@ -114,6 +138,8 @@ def _wrong_clock(now: float) -> Iterator[str]:
 def _damage(facts: _Facts, now: float) -> Iterator[str]:
     if facts.quick_check != "ok":
         yield f"it is damaged ({facts.quick_check}): restore a backup"
+    if facts.outdated:
+        yield "it was made by an older release: the next start of a server brings it up to date"
     ahead = int((facts.newest_turn or 0) - now)
     if ahead > _SECONDS_APART:
         yield f"a session was used {ahead} s in the future: compare the clocks of the servers"

@@ -25,8 +25,9 @@ import uvloop
 from keyturn.core.errors import KeyturnError
 
 from .assembly import application, prepare
+from .connections import SECONDS_IDLE, Connection, raise_file_limit
 from .exits import MISCONFIGURED, exit_code, told
-from .settings import Settings
+from .settings import Settings, unknown_proxy
 
 __all__ = ["listen", "serve"]
 
@@ -34,8 +35,6 @@ log = logging.getLogger("keyturn")
 
 _SECONDS_TO_FINISH: Final = 8
 """For requests in flight when a stop is asked for; containers are given ten as a rule."""
-_SECONDS_IDLE: Final = 75
-"""Longer than proxies keep idle connections, so that it is they who close them."""
 _BACKLOG: Final = 2048
 _M_MMAP_THRESHOLD: Final = -3  # as malloc.h has it
 _LARGE_BLOCK: Final = 1 << 20
@@ -69,6 +68,8 @@ def serve(settings: Settings, listener: socket.socket, workers: int) -> int:
         # Before there is a thread, as one that does not hold them back would swallow them.
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     asyncio.run(prepare(settings, create=False))
+    if advice := unknown_proxy(settings):
+        log.warning(advice)
     host, port = listener.getsockname()[:2]
     print(f"Keyturn listens on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201
     if workers > 1:
@@ -86,6 +87,7 @@ def _end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
 
 def _work(settings: Settings, listener: socket.socket) -> None:
     _give_memory_back()
+    raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_answer(settings, listener))
 
@@ -102,7 +104,7 @@ async def _answer(settings: Settings, listener: socket.socket) -> None:
     async with application(settings) as app:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -110,7 +112,7 @@ async def _answer(settings: Settings, listener: socket.socket) -> None:
             proxy_headers=False,
             server_header=False,
             backlog=_BACKLOG,
-            timeout_keep_alive=_SECONDS_IDLE,
+            timeout_keep_alive=SECONDS_IDLE,
             timeout_graceful_shutdown=_SECONDS_TO_FINISH,
         )
         await uvicorn.Server(config).serve(sockets=[listener])

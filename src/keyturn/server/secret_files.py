@@ -102,8 +102,8 @@ def make_private_folder(folder: Path) -> None:
     Raises:
         ConfigurationError: it cannot be made.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         for path in reversed(missing):
             path.mkdir(0o700, exist_ok=True)
             path.chmod(0o700)

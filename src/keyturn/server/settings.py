@@ -21,6 +21,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 from keyturn.core.errors import ConfigurationError
 from keyturn.core.keyring import ALGORITHMS
 from keyturn.core.model import DAY
+from keyturn.wire.settings import is_loopback
 
 __all__ = [
     "DEFAULT_PORT",
@@ -30,6 +31,7 @@ __all__ = [
     "is_setting",
     "load_settings",
     "settings_table",
+    "unknown_proxy",
     "variable",
 ]
 
@@ -115,13 +117,6 @@ def _url(text: str) -> str:
     return _text(text).rstrip("/")  # what is put behind it begins with one
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 # ── the table ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -200,7 +195,7 @@ class Settings:
     ] = ()
     trusted_proxies: Annotated[
         tuple[Network, ...],
-        _Setting(_networks, "Addresses or networks whose X-Forwarded-For is believed"),
+        _Setting(_networks, "Addresses or networks of proxies whose X-Forwarded-For is believed"),
     ] = ()
     tokens_in_body: Annotated[
         Literal["auto", "always", "never"],
@@ -378,7 +373,7 @@ def check_binding(settings: Settings, host: str) -> None:
         ConfigurationError: ``host`` is not loopback, and the public URL is not https, or cookies
             are to go over plain http.
     """
-    if _is_loopback(host):
+    if is_loopback(host):
         return
     if settings.cookie_insecure_http:
         raise ConfigurationError(
@@ -389,3 +384,16 @@ def check_binding(settings: Settings, host: str) -> None:
             variable("public_url"),
             f"must be the https:// URL that users see, as --host {host} is not loopback",
         )
+
+
+def unknown_proxy(settings: Settings) -> str:
+    """What to change where the proxy that speaks https is not named, so that all requests seem to
+    come from its address; empty if all is well.
+    """
+    if settings.trusted_proxies or not settings.public_url.startswith("https://"):
+        return ""
+    return (
+        f"{variable('trusted_proxies')} is not set, though {variable('public_url')} is https:"
+        " set it to the addresses of your proxy; until then every user seems to come from the"
+        " proxy, and all share one count of failed logins"
+    )

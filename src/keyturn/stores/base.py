@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from keyturn.core.model import Claims, Cutoff, EndReason, Event, SealedKey, Session
 
-__all__ = ["Ending", "Store", "Swap", "SweepBounds"]
+__all__ = ["PAST_ALL", "Ending", "Store", "Swap", "SweepBounds"]
+
+PAST_ALL: Final = "~"
+"""Sorts after every id of a session: where a sweep goes on that has cutoffs and events left."""
 
 
 class Swap(msgspec.Struct, frozen=True):
@@ -57,7 +60,13 @@ class Store(Protocol):
 
     Ids of sessions (``sid``) have the form that ``core.refresh_token.is_sid`` checks; ids of users
     are any text of at most 255 characters without NUL or surrogates. Callers see to it.
+
+    Where a row asked for together with others is locked or at fault, ``get`` and ``swap`` may raise
+    ``RowUnavailable``: they did nothing, and are then called for each of them alone.
     """
+
+    lanes: int
+    """How many calls of ``get``, and of ``swap``, are better made at once than one by one."""
 
     async def add(
         self, session: Session, *, limit: int, replaces: str | None, epoch: int, cutoffs_until: int
@@ -97,9 +106,12 @@ class Store(Protocol):
         """
         ...
 
-    async def end(self, sids: Sequence[str], ending: Ending) -> list[Cutoff]:
+    async def end(
+        self, sids: Sequence[str], ending: Ending, *, generation: int | None = None
+    ) -> list[Cutoff]:
         """End those of the sessions that live: mark the row, erase its secret, record a cutoff of
-        all versions and an event. An ended session keeps its time and reason.
+        all versions and an event. An ended session keeps its time and reason. With ``generation``
+        only those that have it still: what was judged of an older row ends nothing.
 
         Returns the cutoffs, one for each session ended by this call; none for an unknown one.
         """
@@ -128,6 +140,12 @@ class Store(Protocol):
 
     async def void_all(self, issued_until: int, cutoffs_until: int) -> Cutoff:
         """Record the emergency cutoff and return it."""
+        ...
+
+    async def longest_access_ttl(self, at_least: int) -> int:
+        """The longest life in seconds that access tokens were ever given here: what is recorded is
+        raised to ``at_least`` first, and never falls. 0: only ask.
+        """
         ...
 
     async def cutoffs(self, cursor: int | None, now: int) -> tuple[int, list[Cutoff]]:
@@ -170,7 +188,8 @@ class Store(Protocol):
     async def sweep(self, bounds: SweepBounds, *, after: str, limit: int) -> tuple[int, str]:
         """Delete what is before ``bounds``, looking at the ``limit`` sessions past ``after`` in the
         order of their ids, and at the ``limit`` oldest cutoffs and events. Returns how many rows
-        were deleted and where to go on; an empty text where the end was reached.
+        were deleted and where to go on; an empty text when the last session was looked at and this
+        call found no cutoff and no event to delete.
         """
         ...
 

@@ -149,16 +149,12 @@ async def _recorded(store: Store, user_id: str = "ann") -> list[Event]:
 
 
 async def _sweep_through(store: Store, bounds: SweepBounds, limit: int = 1000) -> int:
-    """Sweep to the end, again and again until there is nothing left to delete."""
-    deleted_at_all = 0
-    while True:
-        deleted_this_time, after = await store.sweep(bounds, after="", limit=limit)
-        while after:
-            deleted, after = await store.sweep(bounds, after=after, limit=limit)
-            deleted_this_time += deleted
-        if not deleted_this_time:
-            return deleted_at_all
-        deleted_at_all += deleted_this_time
+    """Sweep once to the end."""
+    deleted, after = await store.sweep(bounds, after="", limit=limit)
+    while after:
+        more, after = await store.sweep(bounds, after=after, limit=limit)
+        deleted += more
+    return deleted
 
 
 def sids_of(rows: Iterable[Session | Cutoff]) -> set[str]:
@@ -550,6 +546,34 @@ class StoreConformance:
 
         assert sorted(cutoff.sid or "" for cutoff in cutoffs) == sorted([one.sid, two.sid])
 
+    async def test_end_of_another_generation_does_nothing(self, store: Store) -> None:
+        """What was judged of a row that has turned since ends nothing; of the row as it is, it
+        ends it.
+        """
+        judged = a_session(generation=1)
+        await begin(store, judged)
+        await store.swap([Swap(judged, session := turned(judged))])
+
+        too_late = await store.end([session.sid], LOGOUT, generation=judged.generation)
+        untouched = await row(store, session.sid)
+        in_time = await store.end([session.sid], LOGOUT, generation=session.generation)
+
+        assert (too_late, untouched) == ([], session)
+        assert sids_of(in_time) == {session.sid}
+        assert len((await store.cutoffs(None, NOW))[1]) == 1
+
+    async def test_a_turn_racing_an_end_of_its_generation_lets_one_win(self, store: Store) -> None:
+        """Never both, in whatever order."""
+        sessions = [a_session() for _ in range(10)]
+        await begin(store, *sessions)
+
+        for session in sessions:
+            won, ended = await asyncio.gather(
+                store.swap([Swap(session, turned(session))]),
+                store.end([session.sid], LOGOUT, generation=session.generation),
+            )
+            assert won == [not ended]
+
     async def test_end_user_ends_all_but_one(self, store: Store) -> None:
         """The others of the user with cutoffs, nobody else's (requirements C7, G6)."""
         kept, one, two, other = a_session(), a_session(), a_session(), a_session("bob")
@@ -639,6 +663,12 @@ class StoreConformance:
 
         assert cutoff == Cutoff(None, NOW - 1, LATER)
         assert (await store.cutoffs(None, NOW))[1] == [cutoff]
+
+    async def test_the_longest_access_ttl_only_rises(self, store: Store) -> None:
+        """Asking with 0 changes nothing."""
+        told = [await store.longest_access_ttl(at_least) for at_least in (0, 600, 0, 900, 300, 0)]
+
+        assert told == [0, 600, 600, 900, 900, 900]
 
     async def test_expired_cutoffs_are_not_told(self, store: Store) -> None:
         """From the very second of their expiry."""
@@ -831,6 +861,19 @@ class StoreConformance:
                 break
 
         assert (calls, len(await living(store))) == (3, 5)
+
+    async def test_sweep_does_not_end_before_all_is_deleted(self, store: Store) -> None:
+        """Also where there are far more cutoffs and events than sessions, and one that stays is
+        the oldest.
+        """
+        await begin(store, a_session(created_at=LATER))
+        await store.void_all(NOW, LATER + 1000)
+        for version in range(7):
+            await store.void_all(version, LATER)
+
+        deleted = await _sweep_through(store, replace(_KEEP_ALL, cutoffs=LATER + 1), limit=2)
+
+        assert deleted == 7
 
     # ── the store itself ────────────────────────────────────────────────────────────────────────
 

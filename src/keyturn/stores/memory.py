@@ -22,7 +22,7 @@ from keyturn.core.model import (
     Session,
 )
 
-from .base import Ending, Swap, SweepBounds
+from .base import PAST_ALL, Ending, Swap, SweepBounds
 
 __all__ = ["MemoryStore"]
 
@@ -35,12 +35,15 @@ class MemoryStore:
     A method is a transaction because it awaits nothing.
     """
 
+    lanes = 1
+
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
         self._living: dict[str, dict[str, None]] = {}  # sids of each user, in order of sign-in
         self._epochs: Counter[str] = Counter()
         self._cutoffs: list[tuple[int, Cutoff]] = []
         self._cutoff_id = 0
+        self._longest_access_ttl = 0
         self._events: list[Event] = []
         self._signing_keys: dict[str, SealedKey] = {}
         self._changed = asyncio.Event()
@@ -112,7 +115,12 @@ class MemoryStore:
 
     # ── ends and changes ────────────────────────────────────────────────────────────────────────
 
-    async def end(self, sids: Sequence[str], ending: Ending) -> list[Cutoff]:
+    async def end(
+        self, sids: Sequence[str], ending: Ending, *, generation: int | None = None
+    ) -> list[Cutoff]:
+        if generation is not None:
+            rows = await self.get(sids)
+            sids = [sid for sid, row in rows.items() if row.generation == generation]
         return self._end(sids, ending)
 
     async def end_user(self, user_id: str, keep: str | None, ending: Ending) -> list[Cutoff]:
@@ -167,6 +175,10 @@ class MemoryStore:
     async def void_all(self, issued_until: int, cutoffs_until: int) -> Cutoff:
         return self._record_cutoffs([Cutoff(None, issued_until, cutoffs_until)])[0]
 
+    async def longest_access_ttl(self, at_least: int) -> int:
+        self._longest_access_ttl = max(self._longest_access_ttl, at_least)
+        return self._longest_access_ttl
+
     async def cutoffs(self, cursor: int | None, now: int) -> tuple[int, list[Cutoff]]:
         past = cursor or 0
         return self._cutoff_id, [
@@ -175,7 +187,8 @@ class MemoryStore:
 
     async def wait_for_change(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for of 3.11 may swallow a cancellation
+                await self._changed.wait()
         self._changed.clear()
 
     def record_event(self, event: Event) -> None:
@@ -226,10 +239,10 @@ class MemoryStore:
         for sid in old:
             session = self._sessions.pop(sid)
             self._living.get(session.user_id, {}).pop(sid, None)
-        deleted = len(old)
-        deleted += _drop(self._cutoffs, limit, lambda row: row[1].expires_at < bounds.cutoffs)
-        deleted += _drop(self._events, limit, lambda event: event.at < bounds.events)
-        return deleted, page[-1] if len(page) == limit else ""
+        others = _drop(self._cutoffs, limit, lambda row: row[1].expires_at < bounds.cutoffs)
+        others += _drop(self._events, limit, lambda event: event.at < bounds.events)
+        rest = PAST_ALL if others else ""
+        return len(old) + others, page[-1] if len(page) == limit else rest
 
     async def check(self) -> None:
         return None

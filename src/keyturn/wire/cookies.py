@@ -1,45 +1,18 @@
-"""Cookies, to RFC 6265bis: how those of a request are read, and how ours are set and deleted."""
+"""Our cookies, to RFC 6265bis: how they are set and deleted."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
 from typing import Final
 
 from .http import Header
 from .settings import REFRESH_PATH, CookieSettings, WireSettings
 
-__all__ = ["LONGEST_AGE", "Cookie", "TokenCookie", "access_cookie", "read", "refresh_cookie"]
+__all__ = ["LONGEST_AGE", "Cookie", "TokenCookie", "access_cookie", "refresh_cookie"]
 
 LONGEST_AGE: Final = 400 * 86_400
 """Seconds. Browsers cut what is longer, so it would be a false promise."""
 
 _PREFIXES: Final = ("__Host-", "__Secure-", "")
-_BLANK: Final = b" \t"
-_QUOTED_PAIRS: Final = re.compile(rb'=[ \t]*"[^"]*;[^"]*"[ \t]*(?=;|\Z)')
-
-
-def read(headers: Iterable[Header], name: bytes) -> list[str]:
-    """The different values that a request has for cookie ``name``, in their order.
-
-    Names are compared byte for byte, with nothing but spaces and tabs around them taken off, so no
-    look-alike passes for ours; values are never unquoted. What a quoted string encloses together
-    with a semicolon is no cookie: some servers would take it for part of another one.
-    """
-    values = [
-        value.strip(_BLANK).decode("latin-1")
-        for pair in _pairs(headers)
-        for key, equals, value in [pair.partition(b"=")]
-        if equals and key.strip(_BLANK) == name
-    ]
-    return list(dict.fromkeys(values))
-
-
-def _pairs(headers: Iterable[Header]) -> Iterator[bytes]:
-    for name, value in headers:
-        if name == b"cookie":
-            # No cookie that a browser sends has a semicolon in it, quoted or not.
-            yield from (_QUOTED_PAIRS.sub(b"=", value) if b'"' in value else value).split(b";")
 
 
 class Cookie:
@@ -78,7 +51,7 @@ class TokenCookie(Cookie):
     """The cookie of one kind of token, and what else may hold such a token.
 
     ``twins`` have its name, but another path or domain: set under other settings, they are sent
-    beside it. ``strays`` have another name.
+    beside it, and would outlast it. ``strays`` have another name.
     """
 
     def __init__(self, token: str, path: str, settings: WireSettings, *past_paths: str) -> None:
@@ -94,6 +67,14 @@ class TokenCookie(Cookie):
         others.pop(self, None)
         self.twins = [other for other in others if other.name == self.name]
         self.strays = [other for other in others if other.name != self.name]
+
+    def replace(self, value: str, max_age: int | None) -> list[Header]:
+        """The headers that set it and leave no twin: unseen, as those may have a path of their own.
+
+        It is set last: to RFC 6265 a cookie of the host alone and one of the host's domain are the
+        same cookie.
+        """
+        return [*(twin.delete() for twin in self.twins), self.set(value, max_age)]
 
 
 def _domains(settings: WireSettings) -> list[str]:

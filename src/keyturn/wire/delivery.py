@@ -6,7 +6,7 @@ import msgspec
 
 from keyturn.core.model import Tokens
 
-from . import cookies
+from .cookies import Cookie
 from .errors import CookieConflict
 from .http import Header, Request
 from .settings import WireSettings
@@ -27,6 +27,7 @@ class Delivery:
 
     def __init__(self, presented: PresentedTokens, settings: WireSettings) -> None:
         self._presented = presented
+        self._cookies = (presented.access_cookie, presented.refresh_cookie)
         self._tokens_in_body = settings.tokens_in_body
 
     def outlet(self, request: Request, sid: str | None = None) -> Outlet:
@@ -45,37 +46,34 @@ class Delivery:
         return Outlet(in_cookies, in_json)
 
     def set_cookies(self, tokens: Tokens) -> list[Header]:
-        """Both cookies. On an echo not the refresh cookie: by the time this answer arrives, the
-        browser may hold the next one.
+        """Both cookies, in the place of their twins. On an echo not the refresh cookie: by the time
+        this answer arrives, the browser may hold the next one.
         """
         remember = tokens.session.remember
-        access = self._presented.access_cookie.set(
+        access = self._presented.access_cookie.replace(
             tokens.access_token, tokens.expires_in if remember else None
         )
         if tokens.echoed:
-            return [access]
-        refresh = self._presented.refresh_cookie.set(
+            return access
+        refresh = self._presented.refresh_cookie.replace(
             tokens.refresh_token, tokens.refresh_expires_in if remember else None
         )
-        return [access, refresh]
+        return access + refresh
 
     def delete_cookies(self, request: Request) -> list[Header]:
         """Take both cookies away, and all else that holds tokens of ours."""
-        own = (self._presented.access_cookie, self._presented.refresh_cookie)
-        return [*(cookie.delete() for cookie in own), *self.delete_variants(request)]
+        places = [place for cookie in self._cookies for place in (cookie, *cookie.twins)]
+        return [*(place.delete() for place in places), *self.delete_strays(request)]
 
-    def delete_variants(self, request: Request) -> list[Header]:
-        """Take away what other settings left: twins unseen, as they may have a path of their own;
-        strays if they hold a token of ours, as the name alone may be somebody else's.
+    def delete_strays(self, request: Request) -> list[Header]:
+        """Take away what other settings left under other names, where it holds a token of ours; the
+        name alone may be somebody else's.
         """
-        variants: list[cookies.Cookie] = []
-        for cookie in (self._presented.access_cookie, self._presented.refresh_cookie):
-            variants += cookie.twins
-            variants += [stray for stray in cookie.strays if self._holds_ours(request, stray)]
-        return [variant.delete() for variant in variants]
+        strays = [stray for cookie in self._cookies for stray in cookie.strays]
+        return [stray.delete() for stray in strays if self._holds_ours(request, stray)]
 
-    def _holds_ours(self, request: Request, cookie: cookies.Cookie) -> bool:
-        return any(map(self._presented.sid_of, cookies.read(request.headers, cookie.name)))
+    def _holds_ours(self, request: Request, cookie: Cookie) -> bool:
+        return any(map(self._presented.sid_of, request.cookie(cookie.name)))
 
 
 def _made_by_page(request: Request) -> bool:

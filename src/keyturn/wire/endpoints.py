@@ -13,7 +13,7 @@ from . import bodies, csrf, headers
 from .errors import CrossOrigin, MethodNotAllowed, NotFound
 from .handlers import Handler, Handlers
 from .http import Request, Response, check_size
-from .problems import answer_to
+from .problems import Problems
 from .routes import METADATA_PATH, ROUTES, SESSION_PATH, Route
 from .settings import REFRESH_PATH, WireSettings
 
@@ -35,7 +35,9 @@ class Endpoints:
 
     def __init__(self, sessions: Sessions, accounts: Accounts, settings: WireSettings) -> None:
         self.settings = settings
-        self._places = _arrange(Handlers(sessions, accounts, settings).by_operation)
+        self._problems = Problems(sessions.now)
+        handlers = Handlers(sessions, accounts, settings, self._problems)
+        self._places = _arrange(handlers.by_operation)
         # RFC 8414, section 3: the path of an issuer comes behind the well-known one.
         issuer_path = urlsplit(sessions.issuer).path.rstrip("/")
         self._places[METADATA_PATH + issuer_path] = self._places[METADATA_PATH]
@@ -48,7 +50,7 @@ class Endpoints:
         try:
             response = await self._answer(request)
         except Exception as error:  # noqa: BLE001  whatever it was, somebody waits for an answer
-            response = answer_to(error)
+            response = self._problems.answer_to(error)
         return self._finish(request, response)
 
     async def _answer(self, request: Request) -> Response:

@@ -11,12 +11,14 @@ KeyturnError
 ├── CookieConflict         the cookies, or a cookie and the body, name sessions that exclude
 │                          each other
 ├── CurrentPasswordWrong   the password that was asked for again is wrong
-└── RegistrationClosed
+├── RegistrationClosed
+└── Unavailable
+    └── NotReady           a part of the server that every request needs is missing
 """
 
 from __future__ import annotations
 
-from keyturn.core.errors import KeyturnError, Remedy
+from keyturn.core.errors import KeyturnError, Remedy, Unavailable
 
 __all__ = [
     "BodyMalformed",
@@ -27,6 +29,7 @@ __all__ = [
     "HeadersTooLarge",
     "MethodNotAllowed",
     "NotFound",
+    "NotReady",
     "RegistrationClosed",
     "UnsupportedMediaType",
 ]
@@ -105,3 +108,10 @@ class RegistrationClosed(KeyturnError):
 
     code = "registration_closed"
     message = "Registration is closed"
+
+
+class NotReady(Unavailable):
+    """``missing`` are the parts of the server that are not there; their names are no secret."""
+
+    def __init__(self, *missing: str) -> None:
+        super().__init__(f"Not ready: {', '.join(missing)}")

@@ -11,8 +11,6 @@ import msgspec
 
 from keyturn.accounts import Accounts
 from keyturn.accounts.errors import InvalidCredentials, InvalidField, TooManyAttempts
-from keyturn.accounts.identifiers import key_of
-from keyturn.accounts.throttle import identifier_key
 from keyturn.core.access_token import AccessToken
 from keyturn.core.errors import RefreshRefused, RefreshTokenReused, Unavailable
 from keyturn.core.keyring import JWKS_MAX_AGE
@@ -22,10 +20,10 @@ from keyturn.sessions import Sessions
 from . import security_log, shapes
 from .client import address_of, device_of
 from .delivery import Delivery
-from .errors import CurrentPasswordWrong, RegistrationClosed
+from .errors import CurrentPasswordWrong, NotReady, RegistrationClosed
 from .http import Header, Request, Response
 from .openapi import describe
-from .problems import answer_to
+from .problems import Problems
 from .routes import JSON, JWKS_PATH, JWKS_TYPE, ROUTES
 from .security_log import record
 from .settings import WireSettings
@@ -43,10 +41,17 @@ _KEEP_A_WHILE: Final = (b"cache-control", b"public, max-age=%d" % JWKS_MAX_AGE)
 class Handlers:
     """A method for each operation, under its name in ``by_operation``."""
 
-    def __init__(self, sessions: Sessions, accounts: Accounts, settings: WireSettings) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        accounts: Accounts,
+        settings: WireSettings,
+        problems: Problems,
+    ) -> None:
         self._sessions = sessions
         self._accounts = accounts
         self._settings = settings
+        self._problems = problems
         self._presented = PresentedTokens(sessions, settings)
         self._delivery = Delivery(self._presented, settings)
         self._description = describe(ROUTES, settings)
@@ -94,14 +99,21 @@ class Handlers:
                 replaces=older[0] if older else None,
             )
         except (InvalidCredentials, TooManyAttempts) as error:
-            name = self._name_in_log(identifier)
+            name = self._accounts.name_in_log(identifier)
             record("login_failed", code=error.code, login=name, address=device.address)
             raise
         record("login_succeeded", user=user.id, sid=tokens.session.sid, address=device.address)
-        await self._sessions.logout(*older[1:])  # the first was replaced
-        cookies = self._delivery.delete_variants(request) + self._delivery.set_cookies(tokens)
+        await self._end_if_possible(older[1:])  # the first was replaced
+        cookies = self._delivery.delete_strays(request) + self._delivery.set_cookies(tokens)
         data = shapes.SignedIn.of(tokens, told=outlet.json, user=shapes.User.of_account(user))
         return _success(data, "Signed in", headers=cookies)
+
+    async def _end_if_possible(self, tokens: Iterable[str]) -> None:
+        """End their sessions if that can be done now; for them no sign-in is lost."""
+        try:
+            await self._sessions.logout(*tokens)
+        except Unavailable as error:
+            self._problems.report(error)
 
     async def _refresh(self, request: Request, body: shapes.Refresh) -> Response:
         token = self._presented.refresh_token(request, body.refresh_token)
@@ -125,11 +137,11 @@ class Handlers:
         presented = won + self._presented.cookie_tokens(request)
         deletions = self._deletions(request, won)
         try:
-            await self._sessions.logout(*presented)
+            ended = await self._sessions.logout(*presented)
         except Exception as error:  # noqa: BLE001  whoever logs out is rid of the cookies in any case
-            failure = answer_to(error)
+            failure = self._problems.answer_to(error)
             return Response(failure.status, [*failure.headers, *deletions], failure.body)
-        for sid in dict.fromkeys(filter(None, map(self._presented.sid_of, presented))):
+        for sid in ended:
             record("logout", sid=sid, address=self._address(request))
         if deletions and self._settings.clear_site_data:
             deletions.append(_CLEAR_SITE_DATA)
@@ -229,13 +241,14 @@ class Handlers:
     async def _readyz(self, _request: Request, _: None) -> Response:
         parts = {"store": await self._store_answers(), "revocations": not self._sessions.stale}
         if missing := [name for name, ready in parts.items() if not ready]:
-            raise Unavailable(f"Not ready: {', '.join(missing)}")
+            raise NotReady(*missing)
         return _success(shapes.Readiness(store="ready", revocations="ready"), "Ready")
 
     async def _store_answers(self) -> bool:
         try:
-            await self._sessions.store.check()
-        except Unavailable:
+            await self._sessions.check_store()
+        except Unavailable as error:
+            self._problems.report(error)
             return False
         return True
 
@@ -249,13 +262,6 @@ class Handlers:
 
     def _address(self, request: Request) -> str:
         return address_of(request, self._settings.trusted_proxies)
-
-    def _name_in_log(self, identifier: str) -> str:
-        """Tells attempts at one account from those at others. In clear it might be a password that
-        was typed into the wrong field.
-        """
-        secret = self._sessions.secrets.first.throttle_key
-        return identifier_key(secret, key_of(identifier)).digest.hex()[:16]
 
     def _record_refusal(self, request: Request, error: RefreshRefused, token: str) -> None:
         event = "refresh_reused" if isinstance(error, RefreshTokenReused) else "refresh_refused"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -27,8 +28,10 @@ LONGEST_BODY: Final = 64 * 1024
 LONGEST_HEADERS: Final = 32 * 1024
 """Bytes of all names and values together."""
 
+_BLANK: Final = b" \t"
 
-class Request(msgspec.Struct, frozen=True):
+
+class Request(msgspec.Struct, frozen=True, dict=True):
     """What a client asks. ``path`` is without percent-encoding and base path, ``client`` the
     address of the connection's other end.
     """
@@ -46,6 +49,26 @@ class Request(msgspec.Struct, frozen=True):
         """
         values = [value for key, value in self.headers if key == name]
         return b", ".join(values) if values else None
+
+    def cookie(self, name: bytes) -> Sequence[str]:
+        """The different values of a cookie, in their order.
+
+        Names are compared byte for byte, with nothing but spaces and tabs around them taken off, so
+        no look-alike passes for ours. Values are never unquoted, and a semicolon always ends one:
+        no cookie that a browser sends has a semicolon in it (RFC 6265bis, section 5.6).
+        """
+        return self._cookies.get(name, ())
+
+    @cached_property
+    def _cookies(self) -> Mapping[bytes, Sequence[str]]:
+        found: dict[bytes, dict[str, None]] = {}
+        for header, line in self.headers:
+            for pair in line.split(b";") if header == b"cookie" else ():
+                name, equals, value = pair.partition(b"=")
+                if equals:
+                    values = found.setdefault(name.strip(_BLANK), {})
+                    values[value.strip(_BLANK).decode("latin-1")] = None
+        return {name: list(values) for name, values in found.items()}
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -37,12 +38,13 @@ from .errors import (
     HeadersTooLarge,
     MethodNotAllowed,
     NotFound,
+    NotReady,
     RegistrationClosed,
     UnsupportedMediaType,
 )
 from .http import Header, Response
 
-__all__ = ["MEDIA_TYPE", "Problem", "answer_to", "status_of"]
+__all__ = ["MEDIA_TYPE", "Problem", "Problems", "status_of"]
 
 _log = logging.getLogger("keyturn")
 
@@ -102,16 +104,40 @@ def status_of(kind: type[KeyturnError]) -> int:
     return next(_STATUSES[ancestor] for ancestor in kind.__mro__ if ancestor in _STATUSES)
 
 
-def answer_to(error: Exception) -> Response:
-    """The answer to a request that met ``error``. What was not foreseen is our fault: it is logged,
-    and the client may try again.
+class Problems:
+    """Answers the requests that failed. What is our fault is for the operator: it is logged, and
+    the client is told no more than to try again.
+
+    Args:
+        clock: Unix time in seconds.
     """
-    if isinstance(error, _REFUSALS):
-        return _problem(error)
-    # Not the error's own words: they may hold a token or a password.
-    where = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("unforeseen %s\n%s", type(error).__name__, where)
-    return _problem(Unavailable())
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._second = 0
+        self._told: set[str] = set()
+
+    def answer_to(self, error: Exception) -> Response:
+        """The answer to a request that met ``error``."""
+        if isinstance(error, Unavailable) and not isinstance(error, NotReady):
+            self.report(error)
+            return _problem(Unavailable(retry_after=error.retry_after))
+        if isinstance(error, _REFUSALS):
+            return _problem(error)
+        # Not the error's own words: they may hold a token or a password.
+        where = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("unforeseen %s\n%s", type(error).__name__, where)
+        return _problem(Unavailable())
+
+    def report(self, error: Unavailable) -> None:
+        """Log it, once a second: a disk that is full fails thousands of requests alike."""
+        now = self._clock()
+        if now != self._second:
+            self._second, self._told = now, set()
+        sentence = str(error)
+        if sentence not in self._told:
+            self._told.add(sentence)
+            _log.warning("cannot answer: %s", sentence)
 
 
 def _problem(error: KeyturnError) -> Response:

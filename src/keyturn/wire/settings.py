@@ -11,7 +11,7 @@ import msgspec
 
 from keyturn.core.errors import ConfigurationError
 
-__all__ = ["REFRESH_PATH", "CookieSettings", "WireSettings"]
+__all__ = ["REFRESH_PATH", "CookieSettings", "WireSettings", "is_loopback"]
 
 REFRESH_PATH: Final = "/refresh-token"
 
@@ -105,7 +105,7 @@ class WireSettings(msgspec.Struct, frozen=True, kw_only=True):
         _check_choice("tokens_in_body", self.tokens_in_body, "auto", "always", "never")
         _check_choice("registration", self.registration, "open", "closed")
         _check_url("public_url", self.public_url)
-        if not self.https and not _is_loopback(self.host):
+        if not self.https and not is_loopback(self.host):
             raise ConfigurationError("public_url", "must be https, as its host is not loopback")
         if self.https and self.cookies.insecure_http:
             raise ConfigurationError("cookie_insecure_http", "contradicts a public_url of https")
@@ -164,7 +164,8 @@ def _check_url(setting: str, text: str) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can come by ``host``, a name or an address."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

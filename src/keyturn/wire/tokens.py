@@ -1,22 +1,26 @@
 """Which tokens a request presents: in its body, as bearer, or in cookies.
 
-A body or bearer wins over a cookie. Of several values of one cookie the only genuine one counts;
-another site on the same domain may have put the others there.
+A body or bearer wins over a cookie. Of several values of one cookie only the genuine ones count:
+another site on the same domain may have put the others there. Of one session the newest is taken:
+the older ones are where past settings put them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from keyturn.core import refresh_token
+from keyturn.core.access_token import AccessToken
 from keyturn.core.errors import (
     AccessTokenInvalid,
     AccessTokenMissing,
     RefreshTokenInvalid,
     RefreshTokenMissing,
 )
+from keyturn.core.refresh_token import RefreshToken
 from keyturn.sessions import Sessions
 
 from . import cookies
@@ -25,6 +29,8 @@ from .http import Request
 from .settings import WireSettings
 
 __all__ = ["PresentedTokens"]
+
+_Read = TypeVar("_Read", AccessToken, RefreshToken)
 
 _BEARER: Final = re.compile(rb"bearer(?:[ \t]+(.*))?", re.IGNORECASE | re.DOTALL)
 
@@ -44,11 +50,15 @@ class PresentedTokens:
 
         Raises:
             AccessTokenMissing: there is none.
-            CookieConflict: there are two genuine ones in cookies.
+            CookieConflict: those in cookies are of different sessions.
         """
         token = self.bearer(request)
         if token is None:
-            token = _only_genuine(self._access_values(request), self.sid_of_access)
+            token = _newest(
+                self._access_values(request),
+                self._read_access,
+                lambda token: (token.version, token.issued_at),
+            )
         if token is None:
             raise AccessTokenMissing
         return token
@@ -58,9 +68,11 @@ class PresentedTokens:
 
         Raises:
             RefreshTokenMissing: there is none.
-            CookieConflict: there are two genuine ones in cookies.
+            CookieConflict: those in cookies are of different sessions.
         """
-        token = in_body or _only_genuine(self._refresh_values(request), self.sid_of_refresh)
+        token = in_body or _newest(
+            self._refresh_values(request), self._read_refresh, lambda token: (token.generation,)
+        )
         if token is None:
             raise RefreshTokenMissing
         return token
@@ -91,30 +103,44 @@ class PresentedTokens:
 
     def sid_of_access(self, token: str) -> str | None:
         """The session that a genuine access token names; judged by its signature alone."""
-        try:
-            return self._sessions.read(token).sid
-        except AccessTokenInvalid:
-            return None
+        read = self._read_access(token)
+        return None if read is None else read.sid
 
     def sid_of_refresh(self, token: str) -> str | None:
         """The session that a genuine refresh token names; judged by its tag alone."""
-        try:
-            return refresh_token.parse(self._sessions.secrets, token).sid
-        except RefreshTokenInvalid:
-            return None
+        read = self._read_refresh(token)
+        return None if read is None else read.sid
+
+    def _read_access(self, token: str) -> AccessToken | None:
+        with suppress(AccessTokenInvalid):
+            return self._sessions.read(token)
+        return None
+
+    def _read_refresh(self, token: str) -> RefreshToken | None:
+        with suppress(RefreshTokenInvalid):
+            return refresh_token.parse(self._sessions.secrets, token)
+        return None
 
     def _access_values(self, request: Request) -> Sequence[str]:
-        return cookies.read(request.headers, self.access_cookie.name)
+        return request.cookie(self.access_cookie.name)
 
     def _refresh_values(self, request: Request) -> Sequence[str]:
-        return cookies.read(request.headers, self.refresh_cookie.name)
+        return request.cookie(self.refresh_cookie.name)
 
 
-def _only_genuine(values: Sequence[str], sid_of: Callable[[str], str | None]) -> str | None:
-    """The value to go by; where none of several is genuine, any will be refused as it should."""
+def _newest(
+    values: Sequence[str],
+    read: Callable[[str], _Read | None],
+    order: Callable[[_Read], tuple[int, ...]],
+) -> str | None:
+    """The value to go by; where none of several is genuine, any will be refused as it should.
+
+    Raises:
+        CookieConflict: genuine ones are of different sessions.
+    """
     if len(values) < 2:
         return values[0] if values else None
-    genuine = list(filter(sid_of, values))
-    if len(genuine) > 1:
+    genuine = {value: token for value in values if (token := read(value)) is not None}
+    if len({token.sid for token in genuine.values()}) > 1:
         raise CookieConflict
-    return (genuine or values)[0]
+    return max(genuine, key=lambda value: order(genuine[value]), default=values[0])

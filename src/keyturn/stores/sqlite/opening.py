@@ -11,8 +11,9 @@ from typing import Final, TypeVar
 import apsw
 
 from keyturn.core.errors import ConfigurationError
+from keyturn.stores.migrations import shipped_migrations
 
-from .migrate import migrate, shipped_migrations
+from .migrate import migrate
 
 __all__ = ["APPLICATION_ID", "connect", "prepare", "transact"]
 
@@ -134,7 +135,7 @@ def _make_ours(connection: apsw.Connection) -> None:
     """
     if not connection.execute("SELECT count(*) FROM sqlite_schema").get:
         connection.pragma("application_id", APPLICATION_ID)
-    migrate(connection, shipped_migrations())
+    migrate(connection, shipped_migrations(__package__))
 
 
 def _use_wal(connection: apsw.Connection) -> None:

@@ -28,7 +28,7 @@ from keyturn.core.model import (
     SealedKey,
     Session,
 )
-from keyturn.stores.base import Ending, Swap, SweepBounds
+from keyturn.stores.base import PAST_ALL, Ending, Swap, SweepBounds
 
 __all__ = [
     "add",
@@ -41,6 +41,8 @@ __all__ = [
     "events_of_user",
     "get",
     "list_sessions",
+    "longest_access_ttl",
+    "raise_access_ttl",
     "raise_version",
     "record_event",
     "replace_signing_key",
@@ -199,12 +201,19 @@ def raise_version(connection: Connection, sid: str, above: int) -> int | None:
 # ── ends and changes ────────────────────────────────────────────────────────────────────────────
 
 
-def end(connection: Connection, sids: Sequence[str], ending: Ending) -> list[Cutoff]:
+def end(
+    connection: Connection,
+    sids: Sequence[str],
+    ending: Ending,
+    *,
+    generation: int | None = None,
+) -> list[Cutoff]:
     """As ``Store.end``."""
     living = connection.execute(
         """SELECT json_group_array(json_array(sid, user_id)) FROM session
-        WHERE sid IN (SELECT value FROM json_each(?)) AND ended_at IS NULL""",
-        (_json(sids),),
+        WHERE sid IN (SELECT value FROM json_each(?)) AND ended_at IS NULL
+        AND generation = coalesce(?, generation)""",
+        (_json(sids), generation),
     ).get
     ended = msgspec.json.decode(living, type=list[tuple[str, str]])
     if not ended:
@@ -294,6 +303,23 @@ def _raise_epoch(connection: Connection, user_id: str) -> None:
 def void_all(connection: Connection, issued_until: int, cutoffs_until: int) -> Cutoff:
     """As ``Store.void_all``."""
     return _record_cutoffs(connection, [Cutoff(None, issued_until, cutoffs_until)])[0]
+
+
+def longest_access_ttl(connection: Connection) -> int:
+    """As ``Store.longest_access_ttl``, which only asks."""
+    seconds: int | None = connection.execute("SELECT seconds FROM longest_access_ttl").get
+    return seconds or 0
+
+
+def raise_access_ttl(connection: Connection, at_least: int) -> int:
+    """As ``Store.longest_access_ttl``."""
+    seconds: int = connection.execute(
+        """INSERT INTO longest_access_ttl (id, seconds) VALUES (1, ?)
+        ON CONFLICT (id) DO UPDATE SET seconds = max(seconds, excluded.seconds)
+        RETURNING seconds""",
+        (at_least,),
+    ).get
+    return seconds
 
 
 def cutoffs(connection: Connection, cursor: int | None, now: int) -> tuple[int, list[Cutoff]]:
@@ -406,28 +432,30 @@ def sweep(
         "ORDER BY sid LIMIT ?)",
         (after, limit),
     ).get
-    deletions = (
-        (
-            f"""DELETE FROM session WHERE sid > ? AND sid <= ?
-            AND (ended_at < ? OR created_at < ? OR {_LAST_USED} < ?)""",
-            (after, last, bounds.ended, bounds.created, bounds.last_used),
-        ),
-        (
-            """DELETE FROM cutoff WHERE id IN (SELECT id FROM cutoff ORDER BY id LIMIT ?)
-            AND expires_at < ?""",
-            (limit, bounds.cutoffs),
-        ),
-        (
-            """DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?)
-            AND at < ?""",
-            (limit, bounds.events),
-        ),
+    sessions = _delete(
+        connection,
+        f"""DELETE FROM session WHERE sid > ? AND sid <= ?
+        AND (ended_at < ? OR created_at < ? OR {_LAST_USED} < ?)""",
+        (after, last, bounds.ended, bounds.created, bounds.last_used),
     )
-    deleted = 0
-    for statement, bindings in deletions:
-        connection.execute(statement, bindings)
-        deleted += connection.changes()
-    return deleted, last if looked_at == limit else ""
+    others = _delete(
+        connection,
+        """DELETE FROM cutoff WHERE id IN (SELECT id FROM cutoff ORDER BY id LIMIT ?)
+        AND expires_at < ?""",
+        (limit, bounds.cutoffs),
+    ) + _delete(
+        connection,
+        """DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?)
+        AND at < ?""",
+        (limit, bounds.events),
+    )
+    rest = PAST_ALL if others else ""
+    return sessions + others, last if looked_at == limit else rest
+
+
+def _delete(connection: Connection, statement: str, bindings: tuple[int | str | None, ...]) -> int:
+    connection.execute(statement, bindings)
+    return connection.changes()
 
 
 def _json(value: object) -> str:

@@ -24,6 +24,8 @@ class SQLiteStore:
     and a commit of its own, so gather many sessions in one where there are many.
     """
 
+    lanes = 1  # as one writes at a time
+
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._seen_version: int | None = None
@@ -67,8 +69,12 @@ class SQLiteStore:
             lambda connection: statements.list_sessions(connection, user_id)
         )
 
-    async def end(self, sids: Sequence[str], ending: Ending) -> list[Cutoff]:
-        return await self.engine.write(lambda connection: statements.end(connection, sids, ending))
+    async def end(
+        self, sids: Sequence[str], ending: Ending, *, generation: int | None = None
+    ) -> list[Cutoff]:
+        return await self.engine.write(
+            lambda connection: statements.end(connection, sids, ending, generation=generation)
+        )
 
     async def end_user(self, user_id: str, keep: str | None, ending: Ending) -> list[Cutoff]:
         return await self.engine.write(
@@ -97,6 +103,15 @@ class SQLiteStore:
     async def void_all(self, issued_until: int, cutoffs_until: int) -> Cutoff:
         return await self.engine.write(
             lambda connection: statements.void_all(connection, issued_until, cutoffs_until)
+        )
+
+    async def longest_access_ttl(self, at_least: int) -> int:
+        """Written only where it rises, as every process asks once a minute."""
+        recorded = await self.engine.read(statements.longest_access_ttl)
+        if recorded >= at_least:
+            return recorded
+        return await self.engine.write(
+            lambda connection: statements.raise_access_ttl(connection, at_least)
         )
 
     async def cutoffs(self, cursor: int | None, now: int) -> tuple[int, list[Cutoff]]:
@@ -147,6 +162,7 @@ class SQLiteStore:
         )
 
     async def check(self) -> None:
+        await self.engine.look()
         await self.engine.write(_write_header)
 
     async def close(self) -> None:

@@ -1,0 +1,131 @@
+"""Connections of strangers: how much they may send, how long they may take, how many there may be.
+
+uvicorn's parser keeps whatever comes until a header ends, and waits for it for ever. What is over a
+limit is answered in plain text, like all that the parser refuses, and the connection is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from http import HTTPStatus
+from typing import ClassVar, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["SECONDS_IDLE", "Connection", "raise_file_limit"]
+
+SECONDS_IDLE: Final = 75
+"""Longer than proxies keep idle connections, so that it is they who close them."""
+_OTHER_FILES: Final = 100
+
+
+class Connection(HttpToolsProtocol):
+    """A connection that ends when its client sends too much, or too slowly."""
+
+    most_beyond_body: ClassVar[int] = 64 * 1024
+    """Bytes of a request that are not its body: request line, headers, what frames chunks,
+    trailers. More than the wire takes, as it is the wire's answer that says what is wrong.
+    """
+    seconds_for_headers: ClassVar[float] = 20
+    """From the opening of the connection, or the first byte of a further request."""
+    seconds_for_body: ClassVar[float] = 30
+    seconds_to_take_answers: ClassVar[float] = 30
+    """Once the client has left more of them unread than buffers hold."""
+    most_pipelined: ClassVar[int] = 16
+    """Requests that wait for the answer of the one before them."""
+    most_connections: ClassVar[int] = 4096
+    """Of one process."""
+
+    _beyond_body = 0
+    _in_request = False
+    _asking: asyncio.TimerHandle | None = None
+    """Runs while it is the client's turn to send."""
+    _taking: asyncio.TimerHandle | None = None
+    """Runs while it is the client's turn to read."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, b"Retry-After: 1\r\n")
+        else:
+            self._expect(self.seconds_for_headers)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect(None)
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._beyond_body += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._beyond_body > self.most_beyond_body:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self._asking is None and self._client_is_to_send():
+            self._expect(self.seconds_for_headers)
+
+    def _client_is_to_send(self) -> bool:
+        before_first = self.cycle is None
+        return self._in_request or before_first or self.cycle.response_complete
+
+    def on_message_begin(self) -> None:
+        if len(self.pipeline) >= self.most_pipelined:
+            raise ValueError("too many requests at once")  # which the parser makes a refusal
+        self._in_request = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._expect(self.seconds_for_body)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._beyond_body -= len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._expect(None)
+        self._in_request = False
+        self._beyond_body = 0
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._taking = self.loop.call_later(self.seconds_to_take_answers, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.transport.abort()  # to close it would be to wait until the client has read everything
+
+    def _expect(self, seconds: float | None) -> None:
+        """Give the client so long for what it has to send next; None: nothing is due."""
+        if self._asking is not None:
+            self._asking.cancel()
+        self._asking = None
+        if seconds is not None:
+            self._asking = self.loop.call_later(seconds, self.transport.abort)
+
+    def _refuse(self, status: HTTPStatus, header: bytes = b"") -> None:
+        self._expect(None)
+        text = status.phrase.encode()
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
+            b"%bConnection: close\r\n\r\n%b" % (status, text, len(text), header, text)
+        )
+        self.transport.close()
+
+
+def raise_file_limit() -> None:
+    """Let this process hold as many open files as its connections need, as far as it may."""
+    wanted = Connection.most_connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,302 @@
+"""Connections of strangers: what they may send, and how long they may take."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from keyturn.server.connections import Connection, raise_file_limit
+
+HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
+WHOLE = HEAD + b"Content-Length: 2\r\n\r\nhi"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+KIB = 1024
+PATIENCE = 20
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the length of the body."""
+    del scope
+    length, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        length += len(message["body"])
+        more = message["more_body"]
+    body = b"%d" % length
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Client:
+    """One open connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def answer(self) -> bytes:
+        """One answer with a body of one character."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.readuntil(b"\r\n\r\n") + await self.reader.readexactly(1)
+
+    async def rest(self) -> bytes:
+        """What comes until the server closes."""
+        received = b""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while data := await self.reader.read(KIB):
+                    received += data
+        except ConnectionError:
+            pass  # it was in the midst of our sending
+        return received
+
+
+Connect = Callable[[], Awaitable[Client]]
+
+
+@asynccontextmanager
+async def server(
+    app: App = echo, *, idle: float = PATIENCE, **limits: float
+) -> AsyncIterator[Connect]:
+    """What connects to a server with these limits; those not named are never reached."""
+    patient = {name: PATIENCE for name in vars(Connection) if name.startswith("seconds_")}
+    kind = type("Limited", (Connection,), patient | limits)
+    config = uvicorn.Config(app, http=kind, lifespan="off", log_config=None, ws="none")
+    config.timeout_keep_alive = idle  # type: ignore[assignment]
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(lambda: kind(config, state, {}), "127.0.0.1", 0)
+    clients: list[Client] = []
+
+    async def connect() -> Client:
+        address = listening.sockets[0].getsockname()
+        clients.append(Client(*await asyncio.open_connection(*address)))
+        return clients[-1]
+
+    try:
+        yield connect
+    finally:
+        listening.close()
+        for client in clients:
+            client.writer.transport.abort()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
+# ── how much ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        HEAD + b"".join(b"x-%d: %b\r\n" % (number, b"a" * KIB) for number in range(65)),
+        HEAD + b"x: " + b"a" * 65 * KIB,
+        b"GET /" + b"a" * 65 * KIB,
+        CHUNKED + b"1;" + b"a" * 65 * KIB,
+        CHUNKED + b"0\r\n" + b"".join(b"x-%d: %b\r\n" % (n, b"a" * KIB) for n in range(65)),
+    ],
+    ids=["headers", "one header", "request line", "chunk extension", "trailers"],
+)
+async def test_what_is_not_the_body_is_bounded(endless: bytes) -> None:
+    """H6: 431 and the end, whatever of a request goes on for ever."""
+    async with server() as connect:
+        client = await connect()
+        client.send(endless)
+
+        assert (await client.rest()).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_headers_that_the_wire_judges_reach_it() -> None:
+    """H6: its limit is lower, and its answer says more."""
+    async with server() as connect:
+        client = await connect()
+        client.send(HEAD + b"x: " + b"a" * 40 * KIB + b"\r\n\r\n")
+
+        assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_body_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H6: its length is the application's business; and one request does not add to the next."""
+    monkeypatch.setattr(Connection, "most_beyond_body", 300)
+    async with server() as connect:
+        client = await connect()
+        for _ in range(10):
+            client.send(HEAD + b"Content-Length: 1000000\r\n\r\n" + b"a" * 1_000_000)
+            headers = await client.reader.readuntil(b"\r\n\r\n")
+            body = await client.reader.readexactly(7)
+
+            assert headers.startswith(b"HTTP/1.1 200 ")
+            assert body == b"1000000"
+
+
+async def test_requests_are_not_piled_up() -> None:
+    """H6: who sends a thousand without waiting for an answer is refused."""
+    async with server() as connect:
+        client = await connect()
+        client.send(WHOLE * 1000)
+
+        assert b"HTTP/1.1 400 " in await client.rest()
+
+
+async def test_a_few_requests_may_come_at_once() -> None:
+    """As HTTP/1.1 allows."""
+    async with server() as connect:
+        client = await connect()
+        client.send(WHOLE * 10)
+
+        for _ in range(10):
+            assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_beyond_the_most_connections_the_next_is_told_to_come_later() -> None:
+    """H6: 503, and those that are open go on; one that ends makes room."""
+    async with server(most_connections=1) as connect:
+        first = await connect()
+        first.send(WHOLE)
+        await first.answer()
+        second = await connect()
+        refused = await second.rest()
+        first.send(WHOLE)
+        await first.answer()
+        first.send(WHOLE.replace(b"Host: a", b"Host: a\r\nConnection: close"))
+        await first.rest()
+        third = await connect()
+        third.send(WHOLE)
+
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 1\r\n" in refused
+        assert (await third.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+# ── how long ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\r\n", b"PO", HEAD], ids=["nothing", "line end", "word", "half a header"]
+)
+async def test_headers_must_come_in_time(sent: bytes) -> None:
+    """H6: from the opening of the connection on, however little of them has come."""
+    async with server(seconds_for_headers=0.05) as connect:
+        client = await connect()
+        client.send(sent)
+
+        assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("sent", [b"\r\n", b"PO", HEAD], ids=["line end", "word", "half a header"])
+async def test_headers_of_a_further_request_must_come_in_time(sent: bytes) -> None:
+    """H6: from their first byte on."""
+    async with server(seconds_for_headers=0.05) as connect:
+        client = await connect()
+        client.send(WHOLE)
+        await client.answer()
+        client.send(sent)
+
+        assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("sent", [HEAD + b"Content-Length: 5\r\n\r\nhi", CHUNKED + b"2\r\nhi\r\n"])
+async def test_a_body_must_come_in_time(sent: bytes) -> None:
+    """H6: from the end of the headers on."""
+    async with server(seconds_for_body=0.05) as connect:
+        client = await connect()
+        client.send(sent)
+
+        assert await client.rest() == b""
+
+
+async def test_between_requests_a_connection_may_be_idle() -> None:
+    """For longer than headers may take, as proxies keep their connections."""
+    async with server(seconds_for_headers=0.05) as connect:
+        client = await connect()
+        client.send(WHOLE)
+        await client.answer()
+        await (await connect()).rest()  # which takes as long as headers may
+        client.send(WHOLE)
+
+        assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_an_idle_connection_is_closed_at_last() -> None:
+    """H6: it would be held for ever."""
+    async with server(idle=0.05) as connect:
+        client = await connect()
+        client.send(WHOLE)
+        await client.answer()
+
+        assert await client.rest() == b""
+
+
+async def test_the_time_that_an_answer_takes_is_not_the_clients() -> None:
+    """A request that came in time is answered, however long that takes."""
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        asked.set()
+        await may_answer.wait()
+        await echo(scope, receive, send)
+
+    async with server(slow, seconds_for_headers=0.05, seconds_for_body=0.05) as connect:
+        client = await connect()
+        client.send(WHOLE)
+        await asked.wait()
+        await (await connect()).rest()  # which takes as long as headers may
+        may_answer.set()
+
+        assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_answers_must_be_taken_in_time() -> None:
+    """H6: who asks and does not read is not waited for."""
+    given_up = asyncio.Event()
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        chunk = {"type": "http.response.body", "body": b"a" * 64 * KIB, "more_body": True}
+        for _ in range(1000):
+            await send(chunk)
+        given_up.set()
+
+    async with server(endless, seconds_to_take_answers=0.05) as connect:
+        client = await connect()
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(WHOLE)
+
+        async with asyncio.timeout(PATIENCE):
+            await given_up.wait()
+
+
+# ── open files ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised"), [(1024, 524_288, 4196), (1024, 2048, 2048), (8192, 8192, None)]
+)
+def test_connections_may_be_open_files(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, raised: int | None
+) -> None:
+    """The usual soft limit is lower than the number of connections, and may be raised."""
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+
+    raise_file_limit()
+
+    assert limits == ([] if raised is None else [(raised, hard)])
