@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from keyturn import sessions as sessions_module
 from keyturn.core.errors import (
+    AccessTokenInvalid,
     AccessTokenRevoked,
     ClaimsRefused,
     ConfigurationError,
@@ -901,6 +902,36 @@ async def test_a_spent_key_is_dropped_only_after_its_last_token(
     await sessions._reload()
 
     assert len(sessions.keyring.keys) == 1
+
+
+async def test_tokens_of_unknown_keys_cost_the_store_nothing(
+    sessions: Sessions, meddling: Meddling, clock: Clock
+) -> None:
+    """E4: whatever key a token names, nothing is fetched to check it."""
+    async with loaded(cast("Store", MemoryStore()), clock) as stranger:
+        foreign = (await stranger.create("ada")).access_token
+    meddling.calls.clear()
+
+    for _ in range(1000):
+        with pytest.raises(AccessTokenInvalid):
+            sessions.verify(foreign)
+    assert meddling.calls == []
+
+
+async def test_keys_that_cannot_be_read_leave_those_that_are_known(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """E4: a store that fails while keys are read anew makes no good token bad."""
+
+    async def fail() -> None:
+        raise StoreUnavailable
+
+    tokens = await sessions.create("ada")
+    meddling.before("signing_keys", fail)
+
+    with pytest.raises(StoreUnavailable):
+        await sessions._read_keys()
+    assert accepts(sessions, tokens.access_token)
 
 
 async def test_a_change_of_algorithm_makes_a_new_key(store: Store, clock: Clock) -> None:

@@ -38,7 +38,7 @@ class TooManyAttempts(KeyturnError):
     message = "Too many attempts; try again later"
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__()
+        super().__init__(f"Too many attempts; try again in {retry_after} s")
         self.retry_after = retry_after
 
 

@@ -84,8 +84,9 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
     try:
         converted = msgspec.convert(value, kind)
         msgspec.json.encode(converted)
-    except msgspec.ValidationError as error:
-        raise InvalidField(name, f"is of the wrong type: {error}") from None
+    except msgspec.ValidationError:
+        wanted = "true or false" if kind is bool else "text"
+        raise InvalidField(name, f"must be {wanted}") from None
     except UnicodeEncodeError:  # half a surrogate pair, which no UTF-8 can hold
         raise InvalidField(name, "is not valid text") from None
     return converted

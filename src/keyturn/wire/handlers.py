@@ -271,7 +271,8 @@ class Handlers:
 
 def _identifier(body: shapes.Login) -> str:
     if bool(body.username) == bool(body.email):
-        raise InvalidField("username", "or email must be given, and not both")
+        only_one = ", not both" if body.username else ""
+        raise InvalidField("username", f"or email must be given{only_one}")
     return body.username or body.email
 
 
