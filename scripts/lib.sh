@@ -3,18 +3,40 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
+# need CHECK WHAT PACKAGE...: see that CHECK succeeds, having installed Debian's packages if need be;
+# without root say what is to be installed, and give up.
+need() {
+  local check=$1 what=$2
+  shift 2
+  "$check" && return
+  if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    echo "Installing $*" >&2
+    apt-get update -qq >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+    "$check" && return
+  fi
+  echo "$what is needed: sudo apt-get install -y $*" >&2
+  exit 2
+}
+
 # find_python: set `python` to a Python that can make virtual environments, installed if need be.
 find_python() {
-  python=$(usable_python) && return
-  local packages="python3 python3-venv"
-  if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    echo "Installing $packages" >&2
-    apt-get update -qq >/dev/null
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages >/dev/null
-    python=$(usable_python) && return
-  fi
-  echo "Python 3.11 or newer with venv is needed: sudo apt-get install -y $packages" >&2
-  exit 2
+  need set_python "Python 3.11 or newer with venv" python3 python3-venv
+}
+
+set_python() {
+  python=$(usable_python)
+}
+
+# find_test_tools: as find_python, and see that the tests can start a PostgreSQL of their own and a
+# PgBouncer before it.
+find_test_tools() {
+  need has_test_tools "Python 3.11 or newer with venv, and PostgreSQL," \
+    python3 python3-venv postgresql pgbouncer
+}
+
+has_test_tools() {
+  set_python && compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }
 
 # usable_python: print the first that is new enough and complete (Debian packs ensurepip apart).

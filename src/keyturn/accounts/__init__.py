@@ -9,6 +9,8 @@ async with Sessions(store, secrets=[secret], issuer="https://example.com") as se
 
 from __future__ import annotations
 
+import sys
+
 from keyturn.core.errors import ConfigurationError
 from keyturn.stores import Store
 
@@ -56,10 +58,19 @@ def open_users(store: Store) -> UserStore:
         from .memory import MemoryUsers
 
         return MemoryUsers(store)
-    from keyturn.stores.sqlite import SQLiteStore
+    # Without its module, whose library may not be installed, there is no store of a kind.
+    if "keyturn.stores.sqlite" in sys.modules:
+        from keyturn.stores.sqlite import SQLiteStore
 
-    if isinstance(store, SQLiteStore):
-        from .sqlite import SQLiteUsers
+        if isinstance(store, SQLiteStore):
+            from .sqlite import SQLiteUsers
 
-        return SQLiteUsers(store.engine)
+            return SQLiteUsers(store.engine)
+    if "keyturn.stores.postgres" in sys.modules:
+        from keyturn.stores.postgres import PostgresStore
+
+        if isinstance(store, PostgresStore):
+            from .postgres import PostgresUsers
+
+            return PostgresUsers(store.engine)
     raise ConfigurationError("database_url", "is of a kind that holds no users")

@@ -10,11 +10,11 @@ __all__ = ["Store", "open_store"]
 
 
 async def open_store(url: str, *, create: bool = False) -> Store:
-    """Open the store that ``url`` names: ``memory:`` or ``sqlite:///relative`` or
-    ``sqlite:////absolute/path``.
+    """Open the store that ``url`` names: ``memory:``, ``sqlite:///relative``,
+    ``sqlite:////absolute/path`` or ``postgresql://user:password@host/database``.
 
-    ``create`` makes an absent one; without it an absent one is an error, so that a mistyped path
-    never passes for an empty database.
+    ``create`` makes an absent one (of PostgreSQL the tables, not the database); without it an
+    absent one is an error, so that a mistyped path never passes for an empty database.
 
     Raises:
         ConfigurationError: the URL is of no known kind, or what it names is absent, foreign,
@@ -30,4 +30,10 @@ async def open_store(url: str, *, create: bool = False) -> Store:
         from .sqlite import SQLiteStore
 
         return await SQLiteStore.open(rest.removeprefix("///"), create=create)
-    raise ConfigurationError("database_url", "must begin with sqlite:/// or be memory:")
+    if kind in {"postgresql", "postgres"}:
+        from .postgres import PostgresStore
+
+        return await PostgresStore.open(url, create=create)
+    raise ConfigurationError(
+        "database_url", "must begin with sqlite:/// or postgresql://, or be memory:"
+    )

@@ -1,0 +1,88 @@
+"""Connections to PostgreSQL: on settings of ours, whatever the role or the database defaults to."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+__all__ = ["Connection", "Connector", "begin"]
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+_CONNECT_SECONDS: Final = 3.0
+
+_SETTINGS: Final = {
+    "default_transaction_isolation": "read committed",
+    "synchronous_commit": "on",
+    "lock_timeout": "200",  # milliseconds; on a good day others commit within a few
+    "statement_timeout": "3000",
+    "idle_in_transaction_session_timeout": "5000",  # else a process that stands still keeps locks
+    "enable_seqscan": "off",  # a plan made while a table was small would read all of the large one
+    "jit": "off",  # which the price put on such reads would call for
+    "plan_cache_mode": "force_generic_plan",  # else a list of keys is planned for again each time
+}
+_PATIENT_LOCK_TIMEOUT: Final = "2000"
+_POOLER_REFUSED_THEM: Final = "unsupported startup parameter"
+
+
+def begin(*, patient: bool) -> str:
+    """What begins a transaction on our settings, also where a session cannot hold them. A patient
+    one waits longer for locks.
+    """
+    local = {name: value for name, value in _SETTINGS.items() if not name.startswith("default")}
+    if patient:
+        local["lock_timeout"] = _PATIENT_LOCK_TIMEOUT
+    sets = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in local.items())
+    return "BEGIN ISOLATION LEVEL READ COMMITTED" + sets
+
+
+class Connector:
+    """Makes connections to the server that ``url`` names; of several, to the one that can be
+    written.
+
+    ``direct`` ones belong to one session of the server: they hold settings and prepared statements,
+    and hear notifications. Behind a pooler that changes sessions between transactions (PgBouncer)
+    they cannot.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.direct = True
+
+    async def find_out(self) -> Connection:
+        """Connect for the first time, and learn whether that is direct.
+
+        Raises:
+            ValueError: the URL cannot be read.
+            asyncpg.PostgresError: the server refused, or failed.
+            OSError: it does not answer.
+        """
+        try:
+            connection = await self._connect(cache=0, settings=_SETTINGS)
+        except asyncpg.ProtocolViolationError as error:
+            if _POOLER_REFUSED_THEM not in str(error):
+                raise
+            self.direct = False
+            return await self.connect()
+        held = await connection.fetchval(
+            "SELECT setting FROM pg_settings WHERE name = 'lock_timeout'"
+        )
+        self.direct = held == _SETTINGS["lock_timeout"]  # a pooler may take them for nothing
+        return connection
+
+    async def connect(self) -> Connection:
+        """Raises as ``find_out``."""
+        if self.direct:
+            return await self._connect(cache=100, settings=_SETTINGS)
+        return await self._connect(cache=0, settings={})
+
+    async def _connect(self, *, cache: int, settings: dict[str, str]) -> Connection:
+        return await asyncpg.connect(
+            self._url,
+            timeout=_CONNECT_SECONDS,
+            statement_cache_size=cache,
+            server_settings=settings,
+            target_session_attrs=SessionAttribute.read_write,
+        )

@@ -1,0 +1,152 @@
+"""A few connections to PostgreSQL, and transactions run on them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from keyturn.core.errors import StoreUnavailable
+
+from .connecting import Connection, Connector, begin
+from .faults import RETRIED, told_as_unavailable
+
+__all__ = ["Engine"]
+
+_Result = TypeVar("_Result")
+_Job = Callable[[Connection], Awaitable[_Result]]
+
+_CONNECTIONS: Final = 4
+_CALL_SECONDS: Final = 5.0
+"""For all of a call, waiting for a connection and making one included."""
+_TRIES: Final = 5
+
+
+class Engine:
+    """Runs transactions. Whatever fails is raised as ``StoreUnavailable``, and nothing of the
+    transaction is left, unless the connection was lost during the commit: then it is unknown.
+
+    A caller that is cancelled does not stop its transaction. Connections that were lost are made
+    anew when they are needed.
+    """
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._places = asyncio.Semaphore(_CONNECTIONS)
+        self._idle: list[Connection] = []
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    async def run_batch(self, job: _Job[_Result]) -> _Result:
+        """As ``run``, for a ``Coalescer``: nobody cancels its calls, so no task of their own has to
+        see them through. Cancelled, it would give up the connection in the middle.
+        """
+        if not self._connector.direct:
+            job = _transaction(begin(patient=False), job)
+        return await self._retry(job)
+
+    async def run(self, job: _Job[_Result]) -> _Result:
+        """Run ``job``, which makes one statement: a transaction by itself.
+
+        Raises:
+            RowUnavailable: it is locked by others for too long, or one of its rows is at fault.
+            StoreUnavailable: the system failed, took too long, or the engine is closed.
+        """
+        return await self._see_through(self.run_batch(job))
+
+    async def transact(self, job: _Job[_Result]) -> _Result:
+        """Run ``job``, of one statement or several, in a transaction that waits longer for locks.
+
+        Raises:
+            StoreUnavailable: the system failed, took too long, or the engine is closed.
+        """
+        return await self._see_through(self._retry(_transaction(begin(patient=True), job)))
+
+    async def close(self) -> None:
+        """Let what is under way finish, then let go of the connections."""
+        while self._running:
+            await asyncio.wait(self._running)
+        self._closed = True
+        while self._idle:
+            await _part_from(self._idle.pop())
+
+    async def _see_through(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._settle)
+        return await asyncio.shield(task)
+
+    def _settle(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, even where the caller has gone
+
+    async def _retry(self, job: _Job[_Result]) -> _Result:
+        with told_as_unavailable():
+            async with asyncio.timeout(_CALL_SECONDS):
+                for _ in range(_TRIES - 1):
+                    try:
+                        return await self._try(job)
+                    except RETRIED:
+                        continue
+                return await self._try(job)
+
+    async def _try(self, job: _Job[_Result]) -> _Result:
+        async with self._places:
+            connection = await self._take()
+            try:
+                result = await job(connection)
+            except asyncpg.PostgresError:
+                self._give_back(connection)
+                raise
+            except BaseException:
+                self._forsake(connection)
+                raise
+            self._give_back(connection)
+            return result
+
+    async def _take(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        if self._closed:
+            raise StoreUnavailable("The database has been closed")
+        return await self._connector.connect()
+
+    def _forsake(self, connection: Connection) -> None:
+        """It is in the middle of who knows what; and where a way was cut silently, the idle ones
+        lead nowhere either.
+        """
+        for lost in (connection, *self._idle):
+            lost.terminate()
+        self._idle.clear()
+
+    def _give_back(self, connection: Connection) -> None:
+        if self._closed or connection.is_in_transaction():
+            connection.terminate()
+        else:
+            self._idle.append(connection)
+
+
+def _transaction(beginning: str, job: _Job[_Result]) -> _Job[_Result]:
+    async def transaction(connection: Connection) -> _Result:
+        await connection.execute(beginning)
+        try:
+            result = await job(connection)
+        except asyncpg.PostgresError:
+            await connection.execute("ROLLBACK")
+            raise
+        await connection.execute("COMMIT")
+        return result
+
+    return transaction
+
+
+async def _part_from(connection: Connection) -> None:
+    try:
+        await connection.close(timeout=1)
+    except Exception:  # noqa: BLE001  it was to go anyway
+        connection.terminate()

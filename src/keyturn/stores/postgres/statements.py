@@ -1,0 +1,553 @@
+"""What the store asks of PostgreSQL: plain functions over a connection. One that says so makes a
+single statement, which is a transaction by itself; the others are for within one that the caller
+has begun at READ COMMITTED, so that each statement sees what was committed while it waited.
+
+Locks are taken in one order, so that no two wait for each other: account, user's epoch, sessions by
+``sid``. An update of many rows would lock them in an order of its own, so they are locked before.
+"""
+
+# ruff: noqa: S608  what is put into a statement are constants of this file; values are bound
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+
+from keyturn.core.model import (
+    ALL_VERSIONS,
+    Claims,
+    Cutoff,
+    Device,
+    EndReason,
+    Event,
+    EventKind,
+    SealedKey,
+    Session,
+)
+from keyturn.stores.base import PAST_ALL, Ending, Swap, SweepBounds
+
+from .connecting import Connection
+
+__all__ = [
+    "CHANNEL",
+    "add",
+    "add_signing_key",
+    "check",
+    "cutoffs",
+    "drop_signing_keys",
+    "end",
+    "end_user",
+    "events_of_session",
+    "events_of_user",
+    "get",
+    "list_sessions",
+    "lock_user",
+    "longest_access_ttl",
+    "raise_access_ttl",
+    "raise_version",
+    "record_event",
+    "replace_signing_key",
+    "set_claims",
+    "signing_keys",
+    "swap",
+    "sweep",
+    "user_epoch",
+    "void_all",
+]
+
+_Row = asyncpg.Record | tuple[Any, ...]
+
+CHANNEL: Final = "keyturn_cutoffs"
+"""Where PostgreSQL tells that a cutoff was recorded."""
+
+_SESSION: Final = ", ".join(Session.__struct_fields__)
+_CUTOFF: Final = ", ".join(Cutoff.__struct_fields__)
+_EVENT: Final = ", ".join(Event.__struct_fields__)
+_SEALED_KEY: Final = ", ".join(SealedKey.__struct_fields__)
+
+_claims_of = msgspec.json.Decoder(Claims).decode
+_device_of = msgspec.json.Decoder(Device).decode
+
+_LAST_USED: Final = "greatest(created_at, turned_at)"
+
+
+# ── sessions ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def add(
+    connection: Connection,
+    session: Session,
+    *,
+    limit: int,
+    replaces: str | None,
+    epoch: int,
+    cutoffs_until: int,
+) -> list[Cutoff] | None:
+    """As ``Store.add``."""
+    if await lock_user(connection, session.user_id) != epoch:
+        return None
+    values = msgspec.structs.asdict(session)
+    values["claims"], values["device"] = _json(session.claims), _json(session.device)
+    await connection.execute(_ADD, *values.values())
+    signed_in = Event(
+        at=session.created_at,
+        kind=EventKind.SIGNED_IN,
+        user_id=session.user_id,
+        sid=session.sid,
+        device=session.device,
+    )
+    await record_event(connection, signed_in)
+    ended = {} if replaces is None else {replaces: EndReason.REPLACED}
+    for (sid,) in await connection.fetch(
+        _BEYOND_LIMIT, session.user_id, [session.sid, replaces or ""], limit - 1
+    ):
+        ended[sid] = EndReason.EVICTED
+    return await _end(connection, ended, session.created_at, cutoffs_until) if ended else []
+
+
+_ADD: Final = f"""
+    INSERT INTO keyturn.session ({_SESSION})
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
+
+_BEYOND_LIMIT: Final = f"""
+    SELECT sid FROM keyturn.session
+    WHERE user_id = $1 AND ended_at IS NULL AND sid <> ALL ($2::text[])
+    ORDER BY {_LAST_USED} DESC, sid DESC OFFSET $3"""
+
+
+async def get(connection: Connection, sids: Sequence[str]) -> dict[str, Session]:
+    """As ``Store.get``. One statement."""
+    rows = await connection.fetch(_GET, sids)
+    return {row[0]: _session(row) for row in rows}
+
+
+_GET: Final = f"SELECT {_SESSION} FROM keyturn.session WHERE sid = ANY ($1::text[])"
+
+
+async def swap(connection: Connection, swaps: Sequence[Swap]) -> list[bool]:
+    """As ``Store.swap``. One statement."""
+    if len(swaps) == 1 and swaps[0].event is None:
+        return [await connection.fetchval(_TURN, *_turn(swaps[0])) is not None]
+    turns = zip(*map(_turn, swaps), strict=True)
+    events = [_json(swap.event) if swap.event else None for swap in swaps]
+    won = {sid for (sid,) in await connection.fetch(_TURN_MANY, *map(list, turns), events)}
+    return [swap.old.sid in won for swap in swaps]
+
+
+def _turn(swap: Swap) -> tuple[str, int, int, int, int, int, int | None]:
+    new = swap.new
+    return (
+        swap.old.sid,
+        swap.old.generation,
+        new.generation,
+        new.parent,
+        new.first_child,
+        new.previous_parent,
+        new.turned_at,
+    )
+
+
+_TURN: Final = """
+    UPDATE keyturn.session SET generation = $3, parent = $4, first_child = $5,
+        previous_parent = $6, turned_at = $7
+    WHERE sid = $1 AND generation = $2 AND ended_at IS NULL RETURNING sid"""
+
+_TURN_MANY: Final = """
+    WITH turn AS MATERIALIZED (
+        SELECT * FROM unnest(
+            $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+            $7::bigint[], $8::text[])
+        AS turn (sid, held, generation, parent, first_child, previous_parent, turned_at, event)
+    ), locked AS MATERIALIZED (
+        SELECT sid FROM keyturn.session WHERE sid = ANY ($1::text[])
+        ORDER BY sid FOR NO KEY UPDATE
+    ), turned AS (
+        UPDATE keyturn.session SET generation = turn.generation, parent = turn.parent,
+            first_child = turn.first_child, previous_parent = turn.previous_parent,
+            turned_at = turn.turned_at
+        FROM locked JOIN turn USING (sid)
+        WHERE session.sid = locked.sid AND session.sid = ANY ($1::text[])
+            AND session.generation = turn.held AND session.ended_at IS NULL
+        RETURNING session.sid, turn.event::json AS event
+    ), told AS (
+        INSERT INTO keyturn.event (at, kind, user_id, sid, reason, device)
+        SELECT (event->>'at')::bigint, event->>'kind', event->>'user_id', event->>'sid',
+            event->>'reason', coalesce(event->>'device', '{}')
+        FROM turned WHERE event IS NOT NULL
+    )
+    SELECT sid FROM turned"""
+
+
+async def list_sessions(connection: Connection, user_id: str) -> list[Session]:
+    """As ``Store.list_sessions``. One statement."""
+    return [_session(row) for row in await connection.fetch(_LIST, user_id)]
+
+
+_LIST: Final = f"""
+    SELECT {_SESSION} FROM keyturn.session WHERE user_id = $1 AND ended_at IS NULL
+    ORDER BY created_at DESC, sid DESC"""
+
+
+async def raise_version(connection: Connection, sid: str, above: int) -> int | None:
+    """As ``Store.raise_version``. One statement."""
+    version: int | None = await connection.fetchval(_RAISE_VERSION, sid, above + 1)
+    return version
+
+
+_RAISE_VERSION: Final = """
+    UPDATE keyturn.session SET version = greatest(version, $2)
+    WHERE sid = $1 AND ended_at IS NULL RETURNING version"""
+
+
+def _session(row: _Row) -> Session:
+    (
+        sid,
+        user_id,
+        secret,
+        created_at,
+        generation,
+        parent,
+        first_child,
+        previous_parent,
+        turned_at,
+        version,
+        claims,
+        device,
+        remember,
+        ended_at,
+        end_reason,
+    ) = row
+    return Session(
+        sid=sid,
+        user_id=user_id,
+        secret=secret,
+        created_at=created_at,
+        generation=generation,
+        parent=parent,
+        first_child=first_child,
+        previous_parent=previous_parent,
+        turned_at=turned_at,
+        version=version,
+        claims=_claims_of(claims),
+        device=_device_of(device),
+        remember=remember,
+        ended_at=ended_at,
+        end_reason=None if end_reason is None else EndReason(end_reason),
+    )
+
+
+# ── ends and changes ────────────────────────────────────────────────────────────────────────────
+
+
+async def end(
+    connection: Connection,
+    sids: Sequence[str],
+    ending: Ending,
+    *,
+    generation: int | None = None,
+) -> list[Cutoff]:
+    """As ``Store.end``. One statement."""
+    reasons = dict.fromkeys(sids, ending.reason)
+    return await _end(connection, reasons, ending.at, ending.cutoffs_until, generation)
+
+
+async def end_user(
+    connection: Connection, user_id: str, keep: str | None, ending: Ending
+) -> list[Cutoff]:
+    """As ``Store.end_user``."""
+    await _raise_epoch(connection, user_id)
+    living = await connection.fetch(_OTHERS, user_id, keep)
+    return await end(connection, [sid for (sid,) in living], ending)
+
+
+async def _end(
+    connection: Connection,
+    reasons: dict[str, EndReason],
+    at: int,
+    cutoffs_until: int,
+    generation: int | None = None,
+) -> list[Cutoff]:
+    rows = await connection.fetch(
+        _END, list(reasons), list(reasons.values()), at, ALL_VERSIONS, cutoffs_until, generation
+    )
+    return _cutoffs(rows)
+
+
+_OTHERS: Final = """
+    SELECT sid FROM keyturn.session
+    WHERE user_id = $1 AND ended_at IS NULL AND sid IS DISTINCT FROM $2"""
+
+# Whoever follows the cutoffs is woken at the commit, however many there are.
+_RECORDED: Final = f"RETURNING {_CUTOFF}, pg_notify('{CHANNEL}', '')"
+
+_END: Final = f"""
+    WITH ending AS MATERIALIZED (
+        SELECT * FROM unnest($1::text[], $2::text[]) AS ending (sid, reason)
+    ), locked AS MATERIALIZED (
+        SELECT sid FROM keyturn.session WHERE sid = ANY ($1::text[]) AND ended_at IS NULL
+        ORDER BY sid FOR NO KEY UPDATE
+    ), ended AS (
+        UPDATE keyturn.session SET secret = NULL, ended_at = $3, end_reason = ending.reason
+        FROM locked JOIN ending USING (sid)
+        WHERE session.sid = locked.sid AND session.sid = ANY ($1::text[])
+            AND session.ended_at IS NULL AND session.generation = coalesce($6, session.generation)
+        RETURNING session.sid, session.user_id, ending.reason
+    ), told AS (
+        INSERT INTO keyturn.event (at, kind, user_id, sid, reason)
+        SELECT $3, '{EventKind.ENDED}', user_id, sid, reason FROM ended
+    )
+    INSERT INTO keyturn.cutoff (sid, version, expires_at, reason)
+    SELECT sid, $4, $5, reason FROM ended {_RECORDED}"""
+
+
+async def set_claims(
+    connection: Connection,
+    user_id: str,
+    claims: Claims,
+    *,
+    at: int,
+    least_version: int,
+    cutoffs_until: int,
+) -> list[Cutoff]:
+    """As ``Store.set_claims``."""
+    await _raise_epoch(connection, user_id)
+    event = Event(at=at, kind=EventKind.CLAIMS_CHANGED, user_id=user_id)
+    await record_event(connection, event)
+    return _cutoffs(
+        await connection.fetch(_SET_CLAIMS, user_id, _json(claims), least_version, cutoffs_until)
+    )
+
+
+_SET_CLAIMS: Final = f"""
+    WITH locked AS MATERIALIZED (
+        SELECT sid FROM keyturn.session WHERE user_id = $1 AND ended_at IS NULL
+        ORDER BY sid FOR NO KEY UPDATE
+    ), changed AS (
+        UPDATE keyturn.session SET claims = $2, version = greatest(version + 1, $3)
+        FROM locked
+        WHERE session.sid = locked.sid AND session.user_id = $1 AND session.ended_at IS NULL
+        RETURNING session.sid, session.version
+    )
+    INSERT INTO keyturn.cutoff (sid, version, expires_at)
+    SELECT sid, version - 1, $4 FROM changed {_RECORDED}"""
+
+
+async def user_epoch(connection: Connection, user_id: str) -> int:
+    """As ``Store.user_epoch``. One statement."""
+    query = "SELECT epoch FROM keyturn.user_epoch WHERE user_id = $1"
+    epoch: int | None = await connection.fetchval(query, user_id)
+    return epoch or 0
+
+
+async def lock_user(connection: Connection, user_id: str) -> int:
+    """Wait until nobody else changes which sessions the user has, and keep others from it. Returns
+    the user's epoch. One statement.
+    """
+    return await _set_epoch(connection, user_id, "user_epoch.epoch", 0)
+
+
+async def _raise_epoch(connection: Connection, user_id: str) -> None:
+    await _set_epoch(connection, user_id, "user_epoch.epoch + 1", 1)
+
+
+async def _set_epoch(connection: Connection, user_id: str, known: str, unknown: int) -> int:
+    epoch: int = await connection.fetchval(
+        f"""INSERT INTO keyturn.user_epoch (user_id, epoch) VALUES ($1, $2)
+        ON CONFLICT (user_id) DO UPDATE SET epoch = {known} RETURNING epoch""",
+        user_id,
+        unknown,
+    )
+    return epoch
+
+
+# ── cutoffs and events ──────────────────────────────────────────────────────────────────────────
+
+
+async def void_all(connection: Connection, issued_until: int, cutoffs_until: int) -> Cutoff:
+    """As ``Store.void_all``. One statement."""
+    return _cutoffs(await connection.fetch(_VOID_ALL, issued_until, cutoffs_until))[0]
+
+
+_VOID_ALL: Final = f"""
+    INSERT INTO keyturn.cutoff (version, expires_at) VALUES ($1, $2) {_RECORDED}"""
+
+
+async def longest_access_ttl(connection: Connection) -> int:
+    """As ``Store.longest_access_ttl``, which only asks. One statement."""
+    seconds: int | None = await connection.fetchval(
+        "SELECT seconds FROM keyturn.longest_access_ttl"
+    )
+    return seconds or 0
+
+
+async def raise_access_ttl(connection: Connection, at_least: int) -> int:
+    """As ``Store.longest_access_ttl``. One statement."""
+    seconds: int = await connection.fetchval(
+        """INSERT INTO keyturn.longest_access_ttl AS longest (id, seconds) VALUES (1, $1)
+        ON CONFLICT (id) DO UPDATE SET seconds = greatest(longest.seconds, excluded.seconds)
+        RETURNING seconds""",
+        at_least,
+    )
+    return seconds
+
+
+async def cutoffs(
+    connection: Connection, cursor: int, now: int
+) -> tuple[datetime, int, list[Cutoff]]:
+    """The cutoffs of the transactions from ``cursor`` on, the cursor to go on from, and when the
+    server was started that this holds for. One statement.
+    """
+    rows = await connection.fetch(_CUTOFFS, cursor, now)
+    started_at, cursor = rows[0][:2]
+    return started_at, cursor, _cutoffs([row[2:] for row in rows if row["version"] is not None])
+
+
+# All transactions before ``xmin`` are over, so what they recorded is among what is read. Those past
+# the last one that recorded anything may be forgotten in a crash and their numbers used again, so
+# the cursor does not go there.
+_CUTOFFS: Final = f"""
+    SELECT pg_postmaster_start_time(), here.cursor, {_CUTOFF} FROM (
+        SELECT least(
+            pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+            (SELECT coalesce(max(xid), 0) + 1 FROM keyturn.cutoff)) AS cursor
+    ) AS here
+    LEFT JOIN keyturn.cutoff ON xid >= $1 AND expires_at > $2"""
+
+
+async def record_event(connection: Connection, event: Event) -> None:
+    """Record that something happened to a session or a user. One statement."""
+    values = msgspec.structs.asdict(event)
+    values["device"] = _json(event.device)
+    query = f"INSERT INTO keyturn.event ({_EVENT}) VALUES ($1, $2, $3, $4, $5, $6)"
+    await connection.execute(query, *values.values())
+
+
+async def events_of_session(connection: Connection, sid: str, limit: int) -> list[Event]:
+    """The newest events of a session, newest first. One statement."""
+    return await _newest_events(connection, "sid", sid, limit)
+
+
+async def events_of_user(connection: Connection, user_id: str, limit: int) -> list[Event]:
+    """The newest events of a user and all their sessions, newest first. One statement."""
+    return await _newest_events(connection, "user_id", user_id, limit)
+
+
+async def _newest_events(
+    connection: Connection, column: str, whose: str, limit: int
+) -> list[Event]:
+    rows = await connection.fetch(
+        f"SELECT {_EVENT} FROM keyturn.event WHERE {column} = $1 ORDER BY id DESC LIMIT $2",
+        whose,
+        limit,
+    )
+    return [_event(row) for row in rows]
+
+
+def _event(row: asyncpg.Record) -> Event:
+    values = dict(row)
+    values["kind"] = EventKind(values["kind"])
+    values["reason"] = values["reason"] and EndReason(values["reason"])
+    values["device"] = _device_of(values["device"])
+    return Event(**values)
+
+
+def _cutoffs(rows: Iterable[_Row]) -> list[Cutoff]:
+    """Of rows that begin with the fields of one."""
+    return [
+        Cutoff(sid, version, expires_at, reason and EndReason(reason))
+        for sid, version, expires_at, reason, *_ in rows
+    ]
+
+
+# ── signing keys ────────────────────────────────────────────────────────────────────────────────
+
+
+async def signing_keys(connection: Connection) -> list[SealedKey]:
+    """As ``Store.signing_keys``. One statement."""
+    rows = await connection.fetch(
+        f"SELECT {_SEALED_KEY} FROM keyturn.signing_key ORDER BY position"
+    )
+    return [SealedKey(**dict(row)) for row in rows]
+
+
+async def add_signing_key(connection: Connection, key: SealedKey, *, after: str | None) -> bool:
+    """As ``Store.add_signing_key``. One statement."""
+    values = msgspec.structs.astuple(key)
+    return await connection.fetchval(_ADD_SIGNING_KEY, *values, after) is not None
+
+
+# Of those that would come next at the same time, one gets the position.
+_ADD_SIGNING_KEY: Final = f"""
+    INSERT INTO keyturn.signing_key (position, {_SEALED_KEY})
+    SELECT coalesce(max(position), 0) + 1, $1, $2, $3, $4, $5 FROM keyturn.signing_key
+    HAVING (array_agg(kid ORDER BY position DESC))[1] IS NOT DISTINCT FROM $6
+    ON CONFLICT DO NOTHING RETURNING position"""
+
+
+async def replace_signing_key(connection: Connection, key: SealedKey) -> None:
+    """As ``Store.replace_signing_key``. One statement."""
+    query = "UPDATE keyturn.signing_key SET sealed = $2 WHERE kid = $1"
+    await connection.execute(query, key.kid, key.sealed)
+
+
+async def drop_signing_keys(connection: Connection, kids: Sequence[str]) -> None:
+    """As ``Store.drop_signing_keys``. One statement."""
+    await connection.execute("DELETE FROM keyturn.signing_key WHERE kid = ANY ($1::text[])", kids)
+
+
+# ── upkeep ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def sweep(
+    connection: Connection, bounds: SweepBounds, *, after: str, limit: int
+) -> tuple[int, str]:
+    """As ``Store.sweep``. What another is about to delete, or to change, is passed over."""
+    page = [sid for (sid,) in await connection.fetch(_PAGE, after, limit)]
+    sessions: int = await connection.fetchval(
+        _SWEEP_SESSIONS, page, bounds.ended, bounds.created, bounds.last_used
+    )
+    others: int = await connection.fetchval(_SWEEP_CUTOFFS, limit, bounds.cutoffs)
+    others += await connection.fetchval(_SWEEP_EVENTS, limit, bounds.events)
+    rest = PAST_ALL if others else ""
+    return sessions + others, page[-1] if len(page) == limit else rest
+
+
+_PAGE: Final = "SELECT sid FROM keyturn.session WHERE sid > $1 ORDER BY sid LIMIT $2"
+
+
+def _sweeping(table: str, key: str, old: str) -> str:
+    return f"""
+        WITH old AS MATERIALIZED (
+            SELECT {key} FROM keyturn.{table} WHERE {old} FOR UPDATE SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM keyturn.{table} USING old WHERE {table}.{key} = old.{key} RETURNING 1
+        )
+        SELECT count(*) FROM deleted"""
+
+
+_SWEEP_SESSIONS: Final = _sweeping(
+    "session",
+    "sid",
+    f"""sid = ANY ($1::text[])
+        AND (ended_at < $2 OR created_at < $3 OR {_LAST_USED} < $4)""",
+)
+_OLDEST: Final = "id IN (SELECT id FROM keyturn.{} ORDER BY id LIMIT $1)"
+_SWEEP_CUTOFFS: Final = _sweeping("cutoff", "id", f"{_OLDEST.format('cutoff')} AND expires_at < $2")
+_SWEEP_EVENTS: Final = _sweeping("event", "id", f"{_OLDEST.format('event')} AND at < $2")
+
+
+async def check(connection: Connection) -> None:
+    """As ``Store.check``: a real commit that changes nothing, with the tables in sight. One
+    statement.
+    """
+    await connection.fetchval(
+        "SELECT pg_logical_emit_message(true, 'keyturn', '') FROM keyturn.migration LIMIT 1"
+    )
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
