@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import pty
 import subprocess
+import termios
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -244,6 +246,36 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(keyturn: Co
     keyturn.meanwhile(lambda parts: parts.accounts.authenticate("ada", "another long sentence"))
 
 
+def test_at_a_terminal_ctrl_c_ends_the_question_at_once(keyturn: Command) -> None:
+    """It has to be pressed once."""
+    terminal, end = pty.openpty()
+    asking = subprocess.Popen(
+        [*KEYTURN, "users", "passwd", "ada"],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env=clean_environment(keyturn.folder),
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  no other thread runs
+    )
+    os.close(end)
+    screen = ""
+    try:
+        while "Password: " not in screen:
+            screen += os.read(terminal, 1024).decode()
+        os.write(terminal, b"\x03")
+        code = asking.wait(PATIENCE)
+        while "Aborted!" not in screen:
+            screen += os.read(terminal, 1024).decode()  # fails when there is no more
+    finally:
+        asking.kill()
+        asking.wait()
+        os.close(terminal)
+
+    assert code == 1
+    assert screen.count("Aborted!") == 1
+
+
 def passwords_as_arguments(command: click.Command) -> list[str]:
     names = [parameter.name for parameter in command.params if not getattr(parameter, "is_flag", 0)]
     nested = command.commands.values() if isinstance(command, click.Group) else ()
@@ -271,6 +303,13 @@ def test_the_sessions_of_a_user_are_listed_without_tokens(keyturn: Command) -> N
     assert {tuple(row) for row in rows} == {
         ("sid", "createdAt", "lastUsed", "address", "userAgent")
     }
+
+
+def test_that_there_is_no_session_is_said_beside_the_list(keyturn: Command) -> None:
+    """What a script reads stays empty."""
+    result = keyturn("sessions", "list", "ada")
+
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "No sessions.\n")
 
 
 def test_what_a_stranger_sent_cannot_command_the_terminal(keyturn: Command) -> None:
@@ -309,8 +348,8 @@ def test_all_sessions_of_everyone_are_revoked(keyturn: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        ((SID,), 1, "No such session"),
-        (("no-sid",), 1, "No such session"),
+        ((SID,), 1, f"there is no session {SID!r}; `keyturn sessions list USER` shows them"),
+        (("foo",), 1, "there is no session 'foo'; `keyturn sessions list USER` shows them"),
         (("--user", "bob"), 1, "there is no user 'bob'"),
         ((), 2, "name one of SID, --user USER and --everyone"),
         ((SID, "--everyone"), 2, "name one of SID, --user USER and --everyone"),
@@ -413,7 +452,7 @@ def test_a_key_is_not_added_under_a_foreign_secret(keyturn: Command) -> None:
     result = keyturn("keys", "rotate", KEYTURN_SECRET="another-secret-of-thirty-two-bytes")
 
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: KEYTURN_SECRET: does not open signing key")
+    assert result.stderr.startswith("Error: KEYTURN_SECRET: none of the secrets opens")
     assert len(keyturn.rows("keys", "list")) == 1
 
 
@@ -432,7 +471,7 @@ def test_a_new_secret_goes_into_its_file_only(tmp_path: Path) -> None:
 
     assert file.read_text().strip() not in told
     assert again.exit_code == 2
-    assert "exists already and was left alone" in again.stderr
+    assert again.stderr == f"Error: cannot write {file}: it exists already and was left alone\n"
 
 
 def test_the_drill_for_a_stolen_secret_leaves_a_thief_nothing(keyturn: Command) -> None:
@@ -493,7 +532,7 @@ def test_before_the_first_run_commands_make_nothing(
     result = Command(tmp_path)(*arguments)
 
     assert result.exit_code == 2
-    assert "`keyturn init`" in result.stderr
+    assert f"there is nothing in {tmp_path / 'data'} yet: run `keyturn init`" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -509,6 +548,23 @@ def test_a_folder_that_cannot_be_looked_into_is_said(
     assert result.stderr.startswith("Error: ")
     assert str(folder) in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(84)])
+@pytest.mark.parametrize("command", [("users", "list"), ("init",), ("serve", "--port", "0")])
+def test_a_database_that_is_not_ours_is_judged_before_the_secret(
+    tmp_path: Path, command: tuple[str, ...], content: bytes
+) -> None:
+    """Nobody is told to restore the secret of a file that never had one."""
+    database = tmp_path / "data" / "keyturn.db"
+    database.parent.mkdir(0o700)
+    database.write_bytes(content)
+    ended = run_keyturn(tmp_path, *command)
+
+    assert ended.returncode == 2
+    assert f"{database} is not a database of Keyturn; it was left as it is" in ended.stderr
+    assert list(database.parent.iterdir()) == [database]
+    assert database.read_bytes() == content
 
 
 def test_settings_of_a_command_may_be_in_a_file(keyturn: Command) -> None:

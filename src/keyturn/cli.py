@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._version import __version__
-from .core.errors import KeyturnError
+from .core.errors import KeyturnError, SessionUnknown
 from .server.exits import FAILED, MISCONFIGURED, exit_code, told
 from .server.settings import DEFAULT_PORT, Settings, check_binding, load_settings, settings_table
 
@@ -159,12 +160,16 @@ def serve(host: str, port: int, workers: int, config: Path | None) -> None:
     requests in flight are answered. TLS is the business of a proxy in front; an address other than
     loopback needs KEYTURN_PUBLIC_URL to be https.
     """
+    from .server.assembly import check_settings
     from .server.logs import configure_logs
     from .server.run import serve as serve_until_told
 
-    listener = _listen(host, port)
-    settings = load_settings(os.environ, config, port=listener.getsockname()[1])
+    settings = load_settings(os.environ, config, port=port or DEFAULT_PORT)
+    check_settings(settings)
     check_binding(settings, host)
+    listener = _listen(host, port)
+    if not port:  # which one it became is part of the default public URL
+        settings = load_settings(os.environ, config, port=listener.getsockname()[1])
     configure_logs(settings.log_level, settings.log_format)
     sys.exit(serve_until_told(settings, listener, workers))
 
@@ -330,7 +335,16 @@ def _read_password(*, from_stdin: bool) -> str:
             raise click.UsageError("the password on standard input is not UTF-8") from None
     if not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask at: use --password-stdin")
-    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    return _ask_password()
+
+
+def _ask_password() -> str:
+    """With asyncio's handler Ctrl+C only cancels the task, which goes unnoticed meanwhile."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 # ── sessions ────────────────────────────────────────────────────────────────────────────────────
@@ -362,6 +376,8 @@ async def list_sessions(parts: Parts, user: str, *, as_json: bool) -> None:
         for session in await parts.sessions.list(found.id)
     ]
     _show(rows, as_json=as_json)
+    if not rows and not as_json:
+        click.echo("No sessions.", err=True)
 
 
 # An id of a session may begin with a dash.
@@ -379,7 +395,7 @@ async def revoke(parts: Parts, sid: str | None, user: str | None, *, everyone: b
     if [sid is not None, user is not None, everyone].count(True) != 1:
         raise click.UsageError("name one of SID, --user USER and --everyone")
     if sid is not None:
-        await parts.sessions.revoke(sid)
+        await _revoke(parts, sid)
         click.echo("Ended the session.")
         return
     ended = 0
@@ -389,6 +405,15 @@ async def revoke(parts: Parts, sid: str | None, user: str | None, *, everyone: b
         async for each in _all_users(parts):
             ended += await parts.sessions.revoke_all(each.id)
     click.echo(f"Ended {ended} session{'' if ended == 1 else 's'}.")
+
+
+async def _revoke(parts: Parts, sid: str) -> None:
+    try:
+        await parts.sessions.revoke(sid)
+    except SessionUnknown:
+        raise click.ClickException(
+            f"there is no session {sid!r}; `keyturn sessions list USER` shows them"
+        ) from None
 
 
 @sessions.command()

@@ -48,7 +48,8 @@ def open_key(sealed: SealedKey, secrets: ServerSecrets) -> SigningKey:
         if plain is not None:
             return _signing_key(plain, sealed)
     raise ConfigurationError(
-        "secret", f"does not open signing key {sealed.kid}: it is another server's, or damaged"
+        "secret",
+        f"none of the secrets opens signing key {sealed.kid}: restore the one it was sealed under",
     )
 
 

@@ -45,7 +45,9 @@ async def test_a_healthy_server_needs_no_advice(settings: Settings) -> None:
 
 async def test_before_the_first_run_it_says_how_to_begin(tmp_path: Path) -> None:
     """Nothing there is something to be told, and nothing is made."""
-    assert "`keyturn init`" in await advice(settings_in(tmp_path))
+    begin = f"{tmp_path / 'data'} does not exist; `keyturn init` makes it"
+
+    assert await advice(settings_in(tmp_path)) == begin
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,18 +143,25 @@ async def test_a_damaged_database_is_found(settings: Settings) -> None:
     assert "damaged" in await advice(settings)
 
 
-async def test_a_session_of_the_future_is_found(settings: Settings) -> None:
+@pytest.mark.parametrize(("ahead", "found"), [(2, False), (3, True), (3600, True)])
+async def test_a_session_of_the_future_is_found(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, ahead: int, *, found: bool
+) -> None:
     """Two servers whose clocks differ make turns that come too early for the other."""
+    now = int(time.time())
     parts = await open_parts(settings)
     await parts.sessions.load()
     await parts.sessions.create("ada")
     await parts.close()
     database = sqlite3.connect(settings.data_dir / "keyturn.db")
-    database.execute("UPDATE session SET turned_at = ?", (int(time.time()) + 3600,))
+    database.execute("UPDATE session SET turned_at = ?", (now + ahead,))
     database.commit()
     database.close()
 
-    assert "in the future: compare the clocks" in await advice(settings)
+    monkeypatch.setattr(time, "time", lambda: float(now))
+    told = f"clocks of the servers differ by at least {ahead} s; keep them within a second (NTP)"
+
+    assert await advice(settings) == (told if found else "")
 
 
 async def test_a_clock_that_is_years_behind_is_found(

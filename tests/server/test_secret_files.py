@@ -174,7 +174,7 @@ async def test_a_configured_secret_is_no_first_run(tmp_path: Path) -> None:
     """Who configures, begins with `keyturn init`: a mistyped path must not pass for a new start."""
     settings = settings_in(tmp_path, KEYTURN_SECRET=OLD)
 
-    with pytest.raises(ConfigurationError, match="`keyturn init` makes it"):
+    with pytest.raises(ConfigurationError, match="does not exist; run `keyturn init`"):
         await prepare(settings, create=False)
 
     assert list(tmp_path.iterdir()) == []

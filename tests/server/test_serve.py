@@ -214,6 +214,26 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     assert line.startswith(f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use")
 
 
+@pytest.mark.parametrize("name", ["KEYTURN_ACCESS_TTL", "KEYTURN_SECRET", "KEYTURN_PUBLIC_URL"])
+def test_settings_are_checked_before_the_port_is_taken(tmp_path: Path, name: str) -> None:
+    """Who has both wrong is told of the setting first."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, line = refusal(tmp_path, "--port", port, **{name: "0"})
+
+    assert code == 2
+    assert line.startswith(f"Error: {name}: ")
+
+
+def test_a_configured_secret_without_a_database_is_said(tmp_path: Path) -> None:
+    """Also where the folder of the database is missing with it."""
+    secret = "a-secret-of-more-than-32-characters"
+    code, line = refusal(tmp_path, "--port", "0", KEYTURN_SECRET=secret)
+
+    assert code == 2
+    assert f"{tmp_path / 'data' / 'keyturn.db'} does not exist; run `keyturn init`" in line
+
+
 @pytest.mark.parametrize(
     ("options", "environment", "named"),
     [
@@ -275,7 +295,7 @@ def test_a_lost_database_is_said_and_not_replaced(tmp_path: Path) -> None:
     code, line = refusal(tmp_path, "--port", "0")
 
     assert code == 2
-    assert "`keyturn init` makes it" in line
+    assert f"{database} does not exist; run `keyturn init`" in line
     assert not database.exists()
 
 
@@ -288,7 +308,7 @@ def test_a_wrong_secret_is_said(tmp_path: Path) -> None:
     )
 
     assert code == 2
-    assert line.startswith("Error: KEYTURN_SECRET: does not open signing key")
+    assert line.startswith("Error: KEYTURN_SECRET: none of the secrets opens")
     assert "another-secret" not in line
 
 

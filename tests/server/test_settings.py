@@ -143,7 +143,9 @@ def test_an_unknown_variable_is_refused(name: str, advice: str) -> None:
     [
         ("acess_ttl = 60", "acess_ttl in ", "did you mean access_ttl?"),
         ("KEYTURN_ACCESS_TTL = 60", "KEYTURN_ACCESS_TTL in ", "there is no such setting"),
-        ("access_ttl = 60.5", "access_ttl in ", "must be text, a whole number"),
+        ("access_ttl = 60.5", "access_ttl in ", "must be a whole number of seconds"),
+        ("access_ttl = [60]", "access_ttl in ", "must be a whole number of seconds"),
+        ("issuer = 60.5", "issuer in ", "must be text, a whole number"),
         ("access_ttl = true", "access_ttl in ", "must be a whole number of seconds"),
         ("trusted_origins = [1]", "trusted_origins in ", "a list of texts"),
         ("[server]\naccess_ttl = 60", "server in ", "there is no such setting"),

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from keyturn.accounts import Accounts, PasswordRules, open_users
-from keyturn.core.errors import Unavailable
+from keyturn.core.errors import ConfigurationError, Unavailable
 from keyturn.core.model import Policy
 from keyturn.integrations.asgi import App
 from keyturn.sessions import Sessions
 from keyturn.stores import Store, open_store
+from keyturn.stores.sqlite.opening import APPLICATION_ID
 from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import CookieSettings, WireSettings
 
@@ -34,7 +35,9 @@ from .settings import Settings
 __all__ = [
     "Parts",
     "application",
+    "check_settings",
     "database_file",
+    "holds_nothing",
     "open_parts",
     "policy_of",
     "prepare",
@@ -99,6 +102,26 @@ def wire_settings_of(settings: Settings) -> WireSettings:
     )
 
 
+def _password_rules_of(settings: Settings) -> PasswordRules:
+    return PasswordRules(
+        min_length=settings.password_min_length, service_name=settings.service_name
+    )
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse what cannot work, before anything is opened or made.
+
+    Raises:
+        ConfigurationError: a setting or a configured secret is impossible, or two settings
+            contradict each other.
+    """
+    policy_of(settings)
+    wire_settings_of(settings)
+    _password_rules_of(settings)
+    if _has_configured_secrets(settings):
+        find_secrets(settings)
+
+
 async def open_parts(settings: Settings, *, create: bool = False) -> Parts:
     """Open the database, which ``create`` makes if it is absent, and what works on it.
 
@@ -106,11 +129,11 @@ async def open_parts(settings: Settings, *, create: bool = False) -> Parts:
         ConfigurationError: a setting or a secret is impossible, or the database cannot be used.
         StoreUnavailable: the database does not answer.
     """
-    secrets = find_secrets(settings)
+    if not create:
+        _require_database(settings)
+    secrets = _secrets_of_database(settings)
     policy = policy_of(settings)
-    rules = PasswordRules(
-        min_length=settings.password_min_length, service_name=settings.service_name
-    )
+    rules = _password_rules_of(settings)
     store = await open_store(settings.database_url, create=create)
     sessions = Sessions(
         store,
@@ -131,6 +154,49 @@ async def open_parts(settings: Settings, *, create: bool = False) -> Parts:
 def database_file(settings: Settings) -> Path:
     """The file that ``database_url`` names."""
     return Path(settings.database_url.removeprefix("sqlite:///"))
+
+
+def holds_nothing(settings: Settings) -> bool:
+    """Whether there was no first run yet: neither secret nor database, and no secret configured."""
+    return not (
+        _has_configured_secrets(settings)
+        or default_secret_file(settings).exists()
+        or database_file(settings).exists()
+    )
+
+
+def _has_configured_secrets(settings: Settings) -> bool:
+    return bool(settings.secret or settings.secret_file)
+
+
+def _require_database(settings: Settings) -> None:
+    if holds_nothing(settings):
+        raise ConfigurationError(
+            "data_dir", f"there is nothing in {settings.data_dir} yet: run `keyturn init`"
+        )
+    if not database_file(settings).exists():
+        raise ConfigurationError(
+            "database_url", f"{database_file(settings)} does not exist; run `keyturn init`"
+        )
+
+
+def _secrets_of_database(settings: Settings) -> tuple[bytes, ...]:
+    """The secrets. Beside a file that is not ours there is none to be missed."""
+    database = database_file(settings)
+    has_secret = _has_configured_secrets(settings) or default_secret_file(settings).exists()
+    if not has_secret and database.is_file():
+        _require_ours(database)
+    return find_secrets(settings)
+
+
+def _require_ours(database: Path) -> None:
+    with database.open("rb") as file:
+        header = file.read(100)
+    ours = header.startswith(b"SQLite format 3\0") and header[68:72] == APPLICATION_ID.to_bytes(4)
+    if not ours:
+        raise ConfigurationError(
+            "database_url", f"{database} is not a database of Keyturn; it was left as it is"
+        )
 
 
 @asynccontextmanager
@@ -185,9 +251,8 @@ async def prepare(settings: Settings, *, create: bool) -> None:
         ConfigurationError: something is missing, impossible or does not fit.
         StoreUnavailable: the database does not answer.
     """
-    policy_of(settings)
-    wire_settings_of(settings)
-    configured = settings.secret or settings.secret_file
+    check_settings(settings)
+    configured = _has_configured_secrets(settings)
     if create or not configured:
         make_private_folder(settings.data_dir)
     if configured:
@@ -210,7 +275,7 @@ async def _run_first(settings: Settings) -> None:
         pending.unlink(missing_ok=True)  # it may have been cut short itself
         make_secret_file(pending)
     if not pending.exists():
-        find_secrets(settings)  # says that the secret of the database is missing
+        _secrets_of_database(settings)  # says that it is missing
     await _open_once(dataclasses.replace(settings, secret_file=(pending,)), create=True)
     pending.rename(secret)
     sync_folder(secret.parent)

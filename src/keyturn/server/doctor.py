@@ -22,7 +22,7 @@ from keyturn.stores.sqlite.faults import told_as_unavailable
 from keyturn.stores.sqlite.opening import APPLICATION_ID
 from keyturn.stores.sqlite.statements import signing_keys
 
-from .assembly import database_file, policy_of, wire_settings_of
+from .assembly import database_file, holds_nothing, policy_of, wire_settings_of
 from .exits import told
 from .secret_files import find_secrets, is_private, secret_files
 from .settings import Settings, unknown_proxy
@@ -30,7 +30,7 @@ from .settings import Settings, unknown_proxy
 __all__ = ["Finding", "examine"]
 
 _RELEASED: Final = datetime(2026, 1, 1, tzinfo=UTC)
-_SECONDS_APART: Final = 60
+_SECONDS_APART: Final = 2
 """How far the clocks of servers may be apart before it is worth telling."""
 
 
@@ -57,9 +57,13 @@ async def examine(settings: Settings) -> list[Finding]:
         *_look("settings", _bad_settings(settings)),
         *_look("proxy", filter(None, [unknown_proxy(settings)])),
         *_look("modes of files and folders", _open_to_others(settings)),
-        *_look("secrets", _bad_secrets(settings)),
         *_look("clock", _wrong_clock(now)),
     ]
+    if holds_nothing(settings):
+        state = "holds nothing" if settings.data_dir.exists() else "does not exist"
+        advice = f"{settings.data_dir} {state}; `keyturn init` makes it"
+        return [*findings, Finding("data folder", advice)]
+    findings += _look("secrets", _bad_secrets(settings))
     database = f"database {database_file(settings)}, SQLite {apsw.sqlite_lib_version()}"
     try:
         facts = await asyncio.to_thread(_read, database_file(settings))
@@ -140,9 +144,12 @@ def _damage(facts: _Facts, now: float) -> Iterator[str]:
         yield f"it is damaged ({facts.quick_check}): restore a backup"
     if facts.outdated:
         yield "it was made by an older release: the next start of a server brings it up to date"
-    ahead = int((facts.newest_turn or 0) - now)
+    ahead = (facts.newest_turn or 0) - now
     if ahead > _SECONDS_APART:
-        yield f"a session was used {ahead} s in the future: compare the clocks of the servers"
+        yield (
+            f"clocks of the servers differ by at least {int(ahead)} s;"
+            " keep them within a second (NTP)"
+        )
     if not facts.keys:
         yield "it holds no signing key: run `keyturn init`"
 

@@ -81,10 +81,10 @@ def make_secret_file(path: Path) -> None:
         sync_folder(path.parent)
     except FileExistsError:
         raise ConfigurationError(
-            "secret_file", f"{path} exists already and was left alone"
+            f"cannot write {path}", "it exists already and was left alone"
         ) from None
     except OSError as error:
-        raise ConfigurationError("secret_file", f"cannot write {path}: {error.strerror}") from None
+        raise ConfigurationError(f"cannot write {path}", str(error.strerror)) from None
 
 
 def sync_folder(folder: Path) -> None:

@@ -37,6 +37,7 @@ __all__ = [
 
 DEFAULT_PORT: Final = 8000
 _PREFIX: Final = "KEYTURN_"
+_NO_SECONDS: Final = "must be a whole number of seconds"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -62,7 +63,7 @@ def _number(text: str) -> int:
 
 def _seconds(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,10}", text):
-        raise ValueError("must be a whole number of seconds")
+        raise ValueError(_NO_SECONDS)
     return int(text)
 
 
@@ -161,7 +162,9 @@ class Settings:
     ] = dataclasses.field(default=(), repr=False)
     secret_file: Annotated[
         tuple[Path, ...],
-        _Setting(_paths, "Files with one secret each, instead of the above", "DATA_DIR/secret"),
+        _Setting(
+            _paths, "Files with one secret each, instead of KEYTURN_SECRET", "DATA_DIR/secret"
+        ),
     ] = ()
     issuer: Annotated[str, _Setting(_optional_text, "iss of the access tokens", "PUBLIC_URL")] = ""
     audience: Annotated[str, _Setting(_optional_text, "aud of the access tokens", "ISSUER")] = ""
@@ -228,12 +231,14 @@ class Settings:
         int, _Setting(_number, "Characters that a new password must have")
     ] = 8
     max_staleness: Annotated[
-        int, _Setting(_seconds, "How long without news of revocations is no cause for worry")
+        int,
+        _Setting(_seconds, "Seconds without news of revocations before a server counts as stale"),
     ] = 30
     on_stale: Annotated[
         Literal["allow", "refuse"],
         _Setting(
-            _one_of("allow", "refuse"), "What becomes of access tokens beyond it: allow or refuse"
+            _one_of("allow", "refuse"),
+            "Whether a stale server still accepts access tokens: allow or refuse",
         ),
     ] = "allow"
     event_retention: Annotated[int, _Setting(_seconds, "How long events are kept")] = 90 * DAY
@@ -241,7 +246,7 @@ class Settings:
         Literal["debug", "info", "warning", "error"],
         _Setting(
             _one_of("debug", "info", "warning", "error"),
-            "From where on logs are written: debug, info, warning or error",
+            "Least level that is logged",
         ),
     ] = "info"
     log_format: Annotated[
@@ -286,7 +291,7 @@ def load_settings(
         for name, value in _read_toml(config).items():
             label = f"{name} in {config}"
             _check_known(name, _TABLE, label)
-            given[name] = _read(name, _from_toml(value, label), label)
+            given[name] = _read(name, _from_toml(name, value, label), label)
     names = {variable(name): name for name in _TABLE}
     for label, text in environment.items():
         if label.startswith(_PREFIX):
@@ -311,7 +316,7 @@ def _read_toml(config: Path) -> dict[str, Any]:
         raise ConfigurationError("--config", f"{config} is not TOML: {error}") from None
 
 
-def _from_toml(value: Any, label: str) -> str:
+def _from_toml(name: str, value: Any, label: str) -> str:
     """As the environment would have it."""
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return ",".join(value)
@@ -319,6 +324,8 @@ def _from_toml(value: Any, label: str) -> str:
         return _as_text(value)
     if isinstance(value, str | int):
         return str(value)
+    if _TABLE[name].read is _seconds:
+        raise ConfigurationError(label, _NO_SECONDS)
     raise ConfigurationError(label, "must be text, a whole number, true, false or a list of texts")
 
 
