@@ -246,7 +246,7 @@ class Settings:
         Literal["debug", "info", "warning", "error"],
         _Setting(
             _one_of("debug", "info", "warning", "error"),
-            "Least level that is logged",
+            "Least level that is logged: debug, info, warning or error",
         ),
     ] = "info"
     log_format: Annotated[
