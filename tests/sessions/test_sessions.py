@@ -996,10 +996,11 @@ async def test_a_key_of_which_nothing_is_left_is_told_at_start(store: Store, clo
         await engine(store, clock).load()
 
 
+@pytest.mark.parametrize("seconds", [0, 61], ids=["at the next look", "at the reload"])
 async def test_a_rotated_key_reaches_a_process_that_runs(
-    store: Store, meddling: Meddling, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    store: Store, meddling: Meddling, clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
-    """E2: by itself, within the minute, so long before the key is used."""
+    """E2: by itself and at once: so also that one which may have leaked is dropped."""
     monkeypatch.setattr(sessions_module, "_POLL_SECONDS", 0)
     following, reloaded = asyncio.Event(), asyncio.Event()
 
@@ -1011,7 +1012,7 @@ async def test_a_rotated_key_reaches_a_process_that_runs(
         await asyncio.wait_for(following.wait(), 10)
         kid = await other.rotate_keys()
         meddling.after("signing_keys", lambda: tell_of(reloaded))
-        clock.sleep(61)
+        clock.sleep(seconds)
 
         await asyncio.wait_for(reloaded.wait(), 10)
 
