@@ -28,15 +28,16 @@ set_python() {
   python=$(usable_python)
 }
 
-# find_test_tools: as find_python, and see that the tests can start a PostgreSQL of their own and a
-# PgBouncer before it.
+# find_test_tools: as find_python, and see that the tests can start a PostgreSQL of their own, a
+# PgBouncer before it, and processes with clocks that are wrong.
 find_test_tools() {
-  need has_test_tools "Python 3.11 or newer with venv, and PostgreSQL," \
-    python3 python3-venv postgresql pgbouncer
+  need has_test_tools "Python 3.11 or newer with venv, PostgreSQL, PgBouncer, libfaketime," \
+    python3 python3-venv postgresql pgbouncer faketime
 }
 
 has_test_tools() {
-  set_python && compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+  set_python && compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null &&
+    [ -x /usr/sbin/pgbouncer ] && command -v faketime >/dev/null
 }
 
 # usable_python: print the first that is new enough and complete (Debian packs ensurepip apart).

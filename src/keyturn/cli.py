@@ -127,13 +127,15 @@ def main() -> None:
 def init(settings: Settings) -> None:
     """Make what is missing of secret, database and signing key.
 
-    What exists is left as it is. `keyturn serve` does this by itself on its first run, unless
-    secrets are configured.
+    What exists is left as it is, but for tables of an older release, which are brought up to date.
+    On a file of SQLite `keyturn serve` does this by itself on its first run, unless secrets are
+    configured. On PostgreSQL the database itself must exist, and only this makes tables in it.
     """
-    from .server.assembly import database_file, prepare
+    from .server.assembly import prepare
+    from .server.databases import name_of
 
     asyncio.run(prepare(settings, create=True))
-    click.echo(f"Ready, with database {database_file(settings)}; start with `keyturn serve`.")
+    click.echo(f"Ready, with database {name_of(settings)}; start with `keyturn serve`.")
 
 
 @main.command(cls=_ListsSettings)

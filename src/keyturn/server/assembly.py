@@ -18,11 +18,12 @@ from keyturn.core.errors import ConfigurationError, Unavailable
 from keyturn.core.model import Policy
 from keyturn.integrations.asgi import App
 from keyturn.sessions import Sessions
-from keyturn.stores import Store, open_store
+from keyturn.stores import Store, open_store, store_exists
 from keyturn.stores.sqlite.opening import APPLICATION_ID
 from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import CookieSettings, WireSettings
 
+from .databases import file_of
 from .secret_files import (
     default_secret_file,
     find_secrets,
@@ -36,7 +37,6 @@ __all__ = [
     "Parts",
     "application",
     "check_settings",
-    "database_file",
     "holds_nothing",
     "open_parts",
     "policy_of",
@@ -151,18 +151,20 @@ async def open_parts(settings: Settings, *, create: bool = False) -> Parts:
     return Parts(store, sessions, accounts)
 
 
-def database_file(settings: Settings) -> Path:
-    """The file that ``database_url`` names."""
-    return Path(settings.database_url.removeprefix("sqlite:///"))
-
-
 def holds_nothing(settings: Settings) -> bool:
-    """Whether there was no first run yet: neither secret nor database, and no secret configured."""
+    """Whether there was no first run yet on this machine: neither secret nor database file, and no
+    secret configured.
+    """
     return not (
         _has_configured_secrets(settings)
         or default_secret_file(settings).exists()
-        or database_file(settings).exists()
+        or _file_exists(settings)
     )
+
+
+def _file_exists(settings: Settings) -> bool:
+    file = file_of(settings)
+    return file is not None and file.exists()
 
 
 def _has_configured_secrets(settings: Settings) -> bool:
@@ -170,22 +172,24 @@ def _has_configured_secrets(settings: Settings) -> bool:
 
 
 def _require_database(settings: Settings) -> None:
+    """Of a server it is seen when it is opened."""
+    file = file_of(settings)
+    if file is None:
+        return
     if holds_nothing(settings):
         raise ConfigurationError(
             "data_dir", f"there is nothing in {settings.data_dir} yet: run `keyturn init`"
         )
-    if not database_file(settings).exists():
-        raise ConfigurationError(
-            "database_url", f"{database_file(settings)} does not exist; run `keyturn init`"
-        )
+    if not file.exists():
+        raise ConfigurationError("database_url", f"{file} does not exist; run `keyturn init`")
 
 
 def _secrets_of_database(settings: Settings) -> tuple[bytes, ...]:
     """The secrets. Beside a file that is not ours there is none to be missed."""
-    database = database_file(settings)
+    file = file_of(settings)
     has_secret = _has_configured_secrets(settings) or default_secret_file(settings).exists()
-    if not has_secret and database.is_file():
-        _require_ours(database)
+    if not has_secret and file is not None and file.is_file():
+        _require_ours(file)
     return find_secrets(settings)
 
 
@@ -244,7 +248,8 @@ async def prepare(settings: Settings, *, create: bool) -> None:
     """See that everything is there and fits together: secrets, database, signing keys.
 
     On the first run, which is when there is neither a secret nor a database and none is configured,
-    both are made. Otherwise a missing database is made only with ``create``, and a secret never
+    both are made; beside a server of PostgreSQL only with ``create``, as the secret may be on
+    another machine. Otherwise a missing database is made only with ``create``, and a secret never
     beside an existing database: it would sign everybody out.
 
     Raises:
@@ -252,10 +257,11 @@ async def prepare(settings: Settings, *, create: bool) -> None:
         StoreUnavailable: the database does not answer.
     """
     check_settings(settings)
-    configured = _has_configured_secrets(settings)
-    if create or not configured:
+    in_file = file_of(settings) is not None
+    may_be_first = not _has_configured_secrets(settings) and (create or in_file)
+    if may_be_first or (create and in_file):
         make_private_folder(settings.data_dir)
-    if configured:
+    if not may_be_first:
         await _open_once(settings, create=create)
         return
     with _alone_in(settings.data_dir):
@@ -271,7 +277,7 @@ async def _run_first(settings: Settings) -> None:
     """
     secret = default_secret_file(settings)
     pending = secret.with_suffix(".pending")
-    if not database_file(settings).exists():
+    if not await store_exists(settings.database_url):
         pending.unlink(missing_ok=True)  # it may have been cut short itself
         make_secret_file(pending)
     if not pending.exists():

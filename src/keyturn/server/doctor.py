@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final, NamedTuple
 
-import apsw
-
-import keyturn.stores.sqlite
 from keyturn.core.errors import ConfigurationError, KeyturnError
 from keyturn.core.model import SealedKey
 from keyturn.core.server_secret import ServerSecrets
 from keyturn.signing_keys import open_key
-from keyturn.stores.migrations import pending, shipped_migrations
-from keyturn.stores.sqlite.faults import told_as_unavailable
-from keyturn.stores.sqlite.opening import APPLICATION_ID
-from keyturn.stores.sqlite.statements import signing_keys
 
-from .assembly import database_file, holds_nothing, policy_of, wire_settings_of
+from .assembly import holds_nothing, policy_of, wire_settings_of
+from .databases import file_of, name_of
 from .exits import told
+from .facts import Facts, read_facts
 from .secret_files import find_secrets, is_private, secret_files
 from .settings import Settings, unknown_proxy
 
@@ -41,15 +33,6 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-class _Facts(NamedTuple):
-    """What one reading of the database tells."""
-
-    outdated: bool
-    quick_check: str
-    newest_turn: int | None
-    keys: Sequence[SealedKey]
-
-
 async def examine(settings: Settings) -> list[Finding]:
     """Look at settings, modes of files, secrets, clock, and the database with its keys."""
     now = time.time()
@@ -59,56 +42,24 @@ async def examine(settings: Settings) -> list[Finding]:
         *_look("modes of files and folders", _open_to_others(settings)),
         *_look("clock", _wrong_clock(now)),
     ]
-    if holds_nothing(settings):
+    if file_of(settings) is not None and holds_nothing(settings):
         state = "holds nothing" if settings.data_dir.exists() else "does not exist"
         advice = f"{settings.data_dir} {state}; `keyturn init` makes it"
         return [*findings, Finding("data folder", advice)]
     findings += _look("secrets", _bad_secrets(settings))
-    database = f"database {database_file(settings)}, SQLite {apsw.sqlite_lib_version()}"
     try:
-        facts = await asyncio.to_thread(_read, database_file(settings))
+        facts = await read_facts(settings)
     except KeyturnError as error:
-        return [*findings, Finding(database, told(error))]
+        return [*findings, Finding(f"database {name_of(settings)}", told(error))]
     return [
         *findings,
-        *_look(database, _damage(facts, now)),
+        *_look(f"database {facts.database}", _damage(facts)),
         *(finding for key in facts.keys for finding in _sealing(key, settings)),
     ]
 
 
 def _look(subject: str, advice: Iterable[str]) -> list[Finding]:
     return [Finding(subject, each) for each in advice] or [Finding(subject)]
-
-
-def _read(file: Path) -> _Facts:
-    """What the database says, without a trace of the reading.
-
-    Raises:
-        ConfigurationError: it is absent, foreign, or of another release.
-        StoreUnavailable: the disk failed, it is locked, or damaged.
-    """
-    if not file.exists() or not file.stat().st_size:
-        raise ConfigurationError("database_url", f"{file} holds nothing; `keyturn init` makes it")
-    with told_as_unavailable(), closing(_connect(file)) as connection:
-        connection.execute("BEGIN")  # one state, though a server may write
-        if connection.pragma("application_id") != APPLICATION_ID:
-            raise ConfigurationError("database_url", f"{file} is a database of another program")
-        applied = dict(connection.execute("SELECT number, checksum FROM migration"))
-        return _Facts(
-            bool(pending(applied, shipped_migrations(keyturn.stores.sqlite.__name__))),
-            connection.execute("PRAGMA quick_check(1)").get,
-            connection.execute("SELECT max(turned_at) FROM session").get,
-            signing_keys(connection),
-        )
-
-
-def _connect(file: Path) -> apsw.Connection:
-    """For reading only. A file that nobody has open is declared to be ``immutable``, as SQLite
-    would else leave two more beside it, even after mere reading.
-    """
-    in_use = file.with_name(file.name + "-wal").exists()
-    uri = f"{file.absolute().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
-    return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
 
 
 def _bad_settings(settings: Settings) -> Iterator[str]:
@@ -120,8 +71,8 @@ def _bad_settings(settings: Settings) -> Iterator[str]:
 
 
 def _open_to_others(settings: Settings) -> Iterator[str]:
-    modes = {settings.data_dir: 700, database_file(settings): 600}
-    modes |= dict.fromkeys(secret_files(settings), 600)
+    files = filter(None, (file_of(settings), *secret_files(settings)))
+    modes = {settings.data_dir: 700} | dict.fromkeys(files, 600)
     for path, mode in modes.items():
         if path.exists() and not is_private(path):
             yield f"others can get at {path}: run chmod {mode} {path}"
@@ -139,19 +90,19 @@ def _wrong_clock(now: float) -> Iterator[str]:
         yield f"it shows {datetime.fromtimestamp(now, UTC):%Y-%m-%d}, which is over: set it"
 
 
-def _damage(facts: _Facts, now: float) -> Iterator[str]:
-    if facts.quick_check != "ok":
-        yield f"it is damaged ({facts.quick_check}): restore a backup"
+def _damage(facts: Facts) -> Iterator[str]:
+    if facts.damage:
+        yield f"it is damaged ({facts.damage}): restore a backup"
     if facts.outdated:
-        yield "it was made by an older release: the next start of a server brings it up to date"
-    ahead = (facts.newest_turn or 0) - now
-    if ahead > _SECONDS_APART:
+        yield "it was made by an older release: `keyturn init` brings it up to date"
+    if facts.ahead > _SECONDS_APART:
         yield (
-            f"clocks of the servers differ by at least {int(ahead)} s;"
+            f"clocks of the servers differ by at least {int(facts.ahead)} s;"
             " keep them within a second (NTP)"
         )
     if not facts.keys:
         yield "it holds no signing key: run `keyturn init`"
+    yield from facts.advice
 
 
 def _sealing(key: SealedKey, settings: Settings) -> list[Finding]:

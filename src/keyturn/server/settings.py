@@ -38,6 +38,7 @@ __all__ = [
 DEFAULT_PORT: Final = 8000
 _PREFIX: Final = "KEYTURN_"
 _NO_SECONDS: Final = "must be a whole number of seconds"
+_SERVERS: Final = ("postgresql", "postgres")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -109,8 +110,9 @@ def _path(text: str) -> Path:
 
 
 def _database_url(text: str) -> str:
-    if not _text(text).startswith("sqlite:///") or text == "sqlite:///":
-        raise ValueError("must be sqlite:///PATH")
+    kind, _, rest = _text(text).partition("://")
+    if not (kind == "sqlite" and len(rest) > 1 and rest[0] == "/") and kind not in _SERVERS:
+        raise ValueError("must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE")
     return text
 
 
@@ -151,8 +153,13 @@ class Settings:
         ),
     ]
     database_url: Annotated[
-        str, _Setting(_database_url, "Where sessions live", "sqlite:///DATA_DIR/keyturn.db")
-    ]
+        str,
+        _Setting(
+            _database_url,
+            "Where sessions live: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE",
+            "sqlite:///DATA_DIR/keyturn.db",
+        ),
+    ] = dataclasses.field(repr=False)  # it may hold a password
     secret: Annotated[
         tuple[str, ...],
         _Setting(

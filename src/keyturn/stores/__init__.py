@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Final
+
 from keyturn.core.errors import ConfigurationError
 
 from .base import Store
 
-__all__ = ["Store", "open_store"]
+__all__ = ["Store", "open_store", "store_exists"]
+
+_UNKNOWN_KIND: Final = "must begin with sqlite:/// or postgresql://, or be memory:"
 
 
 async def open_store(url: str, *, create: bool = False) -> Store:
@@ -34,6 +39,24 @@ async def open_store(url: str, *, create: bool = False) -> Store:
         from .postgres import PostgresStore
 
         return await PostgresStore.open(url, create=create)
-    raise ConfigurationError(
-        "database_url", "must begin with sqlite:/// or postgresql://, or be memory:"
-    )
+    raise ConfigurationError("database_url", _UNKNOWN_KIND)
+
+
+async def store_exists(url: str) -> bool:
+    """Whether there is a store at ``url`` already, so that ``create`` would make none: a file, or
+    tables. Touches nothing.
+
+    Raises:
+        ConfigurationError: as ``open_store``, of a server of PostgreSQL.
+        StoreUnavailable: it does not answer.
+    """
+    kind, _, rest = url.partition(":")
+    if kind in {"postgresql", "postgres"}:
+        from .postgres.opening import holds_tables
+
+        return await holds_tables(url)
+    return kind == "sqlite" and _is_file(rest.removeprefix("///"))
+
+
+def _is_file(path: str) -> bool:
+    return Path(path).exists()

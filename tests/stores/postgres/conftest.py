@@ -1,19 +1,16 @@
-"""A server for all tests of this folder, and a fresh database for each."""
+"""A database for each test of a store, where that was asked to be."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Final
 
 import asyncpg
 import pytest
 
 from keyturn.stores.postgres import PostgresStore
-
-from .server import Server
+from tests.postgresql import Server
 
 GIVEN: Final = os.environ.get("KEYTURN_TEST_POSTGRES_URL")
 """A database whose schema ``keyturn`` the tests may drop. Tests that stop their server, or look
@@ -22,19 +19,8 @@ into it, run on one of their own all the same.
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    folder = Path(tempfile.mkdtemp(prefix="keyturn-test-"))
-    folder.chmod(0o755)
-    server = Server(folder)
-    server.start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-async def database(server: Server) -> str:
-    """The URL of an empty database on the tests' own server."""
-    return await server.new_database()
+def server(postgresql: Server) -> Server:
+    return postgresql
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from keyturn.core.model import Claims, Cutoff
 from keyturn.stores.conformance import LATER, LOGOUT, NOW, a_session, begin
 from keyturn.stores.postgres import PostgresStore
 from keyturn.stores.postgres import store as postgres_store
+from tests.postgresql import Server
 
-from .server import Server
 from .support import Connection, connected, opened
 
 RECORD = "INSERT INTO keyturn.cutoff (sid, version, expires_at) VALUES ($1, 1, $2)"

@@ -16,8 +16,8 @@ from keyturn.stores.conformance import a_session, begin, living
 from keyturn.stores.migrations import Migration, shipped_migrations
 from keyturn.stores.postgres import PostgresStore
 from keyturn.stores.postgres.opening import migrate
+from tests.postgresql import Server
 
-from .server import Server
 from .support import Connection, connected, opened
 
 ONE = Migration(

@@ -12,8 +12,8 @@ import pytest
 
 from keyturn.stores.conformance import StoreConformance
 from keyturn.stores.postgres import PostgresStore, connecting
+from tests.postgresql import Server, free_port, give_away, unprivileged, wait_for
 
-from .server import Server, free_port, give_away, unprivileged, wait_for
 from .support import connected, opened
 
 PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")

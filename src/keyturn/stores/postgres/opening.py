@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import asyncpg
@@ -14,7 +14,7 @@ from keyturn.stores.migrations import Migration, pending, shipped_migrations
 from .connecting import Connection, Connector
 from .faults import told_as_unavailable
 
-__all__ = ["migrate", "prepared"]
+__all__ = ["applied_migrations", "holds_tables", "migrate", "prepared", "visited"]
 
 _OLDEST_SERVER: Final = 15
 """Of the releases that the tests are run on."""
@@ -48,14 +48,37 @@ async def prepared(url: str, *, create: bool) -> Connector:
         StoreUnavailable: the server does not answer, or cannot be written.
     """
     connector = Connector(url)
+    async with visited(connector) as connection:
+        await migrate(connection, shipped_migrations(__package__), create=create)
+    return connector
+
+
+async def holds_tables(url: str) -> bool:
+    """Whether ``url`` names a database with tables of ours, of whichever release.
+
+    Raises:
+        ConfigurationError: as ``prepared``.
+        StoreUnavailable: as ``prepared``.
+    """
+    async with visited(Connector(url)) as connection:
+        return bool(await applied_migrations(connection))
+
+
+@asynccontextmanager
+async def visited(connector: Connector) -> AsyncIterator[Connection]:
+    """The first connection to a server, which may be none that will do.
+
+    Raises:
+        ConfigurationError: the URL cannot be read, or the server refuses it or will not do.
+        StoreUnavailable: the server does not answer, or cannot be written.
+    """
     with told_as_unavailable(), _told_as_refusals():
         connection = await connector.find_out()
         try:
             _check_server(connection)
-            await migrate(connection, shipped_migrations(__package__), create=create)
+            yield connection
         finally:
             await connection.close(timeout=1)
-    return connector
 
 
 @contextmanager
@@ -88,7 +111,7 @@ async def migrate(connection: Connection, migrations: Sequence[Migration], *, cr
         ConfigurationError: the database is foreign, of another release, or something is to be run
             and may not be.
     """
-    applied = await _applied(connection)
+    applied = await applied_migrations(connection)
     missing = pending(applied, migrations)
     if missing and not create:
         state = "is of an older release" if applied else "holds no tables of Keyturn"
@@ -106,7 +129,7 @@ async def migrate(connection: Connection, migrations: Sequence[Migration], *, cr
 
 async def _run_missing(connection: Connection, migrations: Sequence[Migration]) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADVISORY_LOCK)
-    missing = pending(await _applied(connection), migrations)
+    missing = pending(await applied_migrations(connection), migrations)
     if await connection.fetchval("SELECT to_regnamespace('keyturn') IS NULL"):
         await connection.execute("CREATE SCHEMA keyturn")
     await connection.execute(
@@ -122,7 +145,7 @@ async def _run_missing(connection: Connection, migrations: Sequence[Migration]) 
         )
 
 
-async def _applied(connection: Connection) -> dict[int, str]:
+async def applied_migrations(connection: Connection) -> dict[int, str]:
     """Checksums by number; none where the schema is absent or empty."""
     tables = await connection.fetchval(
         "SELECT array_agg(relname::text) FROM pg_class"
