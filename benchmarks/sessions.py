@@ -48,7 +48,7 @@ async def _turns(sessions: Sessions, callers: int) -> None:
         rates.append(turns / wall)
         costs.append(cpu / turns * 1e6)
         calls, items = sessions._swaps.calls - calls, sessions._swaps.items - items  # noqa: SLF001
-        batches.append(items / calls)
+        batches.append(items / calls if calls else 1)  # alone, they are not gathered at all
     print(f"{callers} callers: turns a second   {shown(rates, 0)}")
     print(f"{callers} callers: CPU µs a turn    {shown(costs)}")
     print(f"{callers} callers: turns a commit   {shown(batches)}")

@@ -397,7 +397,7 @@ class Sessions:
 
     async def _genuine_row(self, presented: RefreshToken) -> Session | None:
         """The row that the token names. Of an ended one the tag alone has to do as proof."""
-        session = await self._gets.submit(presented.sid)
+        session = await self._row(presented.sid)
         if (
             session is not None
             and session.secret is not None
@@ -422,11 +422,26 @@ class Sessions:
         if kind is not None:
             event = Event(at=self.now(), kind=kind, user_id=session.user_id, sid=session.sid)
         try:
-            return await self._swaps.submit(Swap(session, turned, event))
+            return await self._swap(Swap(session, turned, event))
         except StoreUnavailable:
             if self.policy.recover or self.policy.retry_window:
                 raise  # the client's next try is a replay
             return await self._wrote(turned)
+
+    async def _row(self, sid: str) -> Session | None:
+        if self._alone:
+            return (await self.store.get([sid])).get(sid)
+        return await self._gets.submit(sid)
+
+    async def _swap(self, swap: Swap) -> bool:
+        if self._alone:
+            return (await self.store.swap([swap]))[0]
+        return await self._swaps.submit(swap)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether there is one exchange only, which then need not gather with others."""
+        return len(self._flights) == 1
 
     async def _wrote(self, turned: Session) -> bool:
         """In strict single use a next try would be reuse, so the row itself is asked who won."""

@@ -201,6 +201,19 @@ async def test_exchanges_of_one_token_share_one_flight(
     assert meddling.calls == ["get", "swap"]
 
 
+async def test_exchanges_at_once_share_statements(sessions: Sessions, meddling: Meddling) -> None:
+    """One that is alone waits for nobody; of many the rows are read, and written, together."""
+    pairs = [await sessions.create(f"user-{number}") for number in range(50)]
+    meddling.calls.clear()
+    await sessions.refresh(pairs.pop().refresh_token)
+    alone = list(meddling.calls)
+    meddling.calls.clear()
+    await asyncio.gather(*(sessions.refresh(pair.refresh_token) for pair in pairs))
+
+    assert alone == ["get", "swap"]
+    assert meddling.calls == ["get", "swap"]
+
+
 async def test_a_caller_who_leaves_does_not_stop_the_flight(
     sessions: Sessions, meddling: Meddling
 ) -> None:
@@ -263,7 +276,7 @@ async def test_a_race_that_is_lost_for_ever_is_our_fault(
     async def lose(swaps: Any) -> list[bool]:
         return [False] * len(swaps)
 
-    monkeypatch.setattr(sessions._swaps, "_call", lose)
+    monkeypatch.setattr(sessions.store, "swap", lose)
 
     with pytest.raises(StoreUnavailable):
         await sessions.refresh(tokens.refresh_token)

@@ -69,7 +69,8 @@ async def test_a_turn_costs_little(database: str, batch: int, count: int) -> Non
 @pytest.mark.parametrize(
     ("statement", "types", "values"),
     [
-        (statements._GET, "text[]", "'{x}'"),
+        (statements._GET, "text", "'x'"),
+        (statements._GET_MANY, "text[]", "'{x}'"),
         (statements._TURN, "text" + ", bigint" * 6, "'x'" + ", 1" * 6),
         (
             statements._TURN_MANY,
@@ -78,7 +79,7 @@ async def test_a_turn_costs_little(database: str, batch: int, count: int) -> Non
         ),
         (statements._END, "text[], text[]" + ", bigint" * 4, "'{x}', '{x}'" + ", 1" * 4),
     ],
-    ids=["get", "turn", "turns", "end"],
+    ids=["get", "gets", "turn", "turns", "end"],
 )
 async def test_rows_are_found_by_their_key(
     database: str, count: int, statement: str, types: str, values: str

@@ -381,9 +381,9 @@ async def test_what_befell_one_connection_may_have_befallen_all(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After one that did not answer at all, none of the idle ones is tried in vain."""
+    monkeypatch.setattr("keyturn.stores.postgres.connecting.COMMAND_SECONDS", 0.2)
     await asyncio.gather(store.check(), store.check())
     idle = list(store.engine._idle)
-    monkeypatch.setattr("keyturn.stores.postgres.engine._CALL_SECONDS", 0.2)
 
     with pytest.raises(StoreUnavailable, match=r"^The database took too long$"):
         await store.engine.run(_sleep)

@@ -7,10 +7,12 @@ from typing import Final, TypeAlias
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
-__all__ = ["Connection", "Connector", "begin"]
+__all__ = ["COMMAND_SECONDS", "Connection", "Connector", "begin"]
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+COMMAND_SECONDS: Final = 5.0
+"""For one statement and its answer, however slow the way is."""
 _CONNECT_SECONDS: Final = 3.0
 
 _SETTINGS: Final = {
@@ -52,7 +54,8 @@ class Connector:
         self.direct = True
 
     async def find_out(self) -> Connection:
-        """Connect for the first time, and learn whether that is direct.
+        """Connect for the first time, and learn whether that is direct. Its statements may take
+        their time.
 
         Raises:
             ValueError: the URL cannot be read.
@@ -65,7 +68,7 @@ class Connector:
             if _POOLER_REFUSED_THEM not in str(error):
                 raise
             self.direct = False
-            return await self.connect()
+            return await self._connect(cache=0, settings={})
         held = await connection.fetchval(
             "SELECT setting FROM pg_settings WHERE name = 'lock_timeout'"
         )
@@ -75,13 +78,16 @@ class Connector:
     async def connect(self) -> Connection:
         """Raises as ``find_out``."""
         if self.direct:
-            return await self._connect(cache=100, settings=_SETTINGS)
-        return await self._connect(cache=0, settings={})
+            return await self._connect(cache=100, settings=_SETTINGS, seconds=COMMAND_SECONDS)
+        return await self._connect(cache=0, settings={}, seconds=COMMAND_SECONDS)
 
-    async def _connect(self, *, cache: int, settings: dict[str, str]) -> Connection:
+    async def _connect(
+        self, *, cache: int, settings: dict[str, str], seconds: float | None = None
+    ) -> Connection:
         return await asyncpg.connect(
             self._url,
             timeout=_CONNECT_SECONDS,
+            command_timeout=seconds,
             statement_cache_size=cache,
             server_settings=settings,
             target_session_attrs=SessionAttribute.read_write,

@@ -10,7 +10,7 @@ import asyncpg
 
 from keyturn.core.errors import StoreUnavailable
 
-from .connecting import Connection, Connector, begin
+from .connecting import COMMAND_SECONDS, Connection, Connector, begin
 from .faults import RETRIED, told_as_unavailable
 
 __all__ = ["Engine"]
@@ -19,7 +19,7 @@ _Result = TypeVar("_Result")
 _Job = Callable[[Connection], Awaitable[_Result]]
 
 _CONNECTIONS: Final = 4
-_CALL_SECONDS: Final = 5.0
+_CALL_SECONDS: Final = COMMAND_SECONDS
 """For all of a call, waiting for a connection and making one included."""
 _TRIES: Final = 5
 
@@ -40,11 +40,18 @@ class Engine:
         self._closed = False
 
     async def run_batch(self, job: _Job[_Result]) -> _Result:
-        """As ``run``, for a ``Coalescer``: nobody cancels its calls, so no task of their own has to
-        see them through. Cancelled, it would give up the connection in the middle.
+        """As ``run``, for those whom nobody cancels, so that no task of its own has to see it
+        through. Cancelled, it would give up the connection in the middle.
         """
         if not self._connector.direct:
-            job = _transaction(begin(patient=False), job)
+            return await self._retry(_transaction(begin(patient=False), job))
+        if self._places.locked() or not self._has_idle():
+            return await self._retry(job)
+        with told_as_unavailable():  # there is nothing to wait for but the statement
+            try:
+                return await self._try(job)
+            except RETRIED:
+                pass
         return await self._retry(job)
 
     async def run(self, job: _Job[_Result]) -> _Result:
@@ -108,13 +115,16 @@ class Engine:
             return result
 
     async def _take(self) -> Connection:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():
-                return connection
+        if self._has_idle():
+            return self._idle.pop()
         if self._closed:
             raise StoreUnavailable("The database has been closed")
         return await self._connector.connect()
+
+    def _has_idle(self) -> bool:
+        while self._idle and self._idle[-1].is_closed():
+            self._idle.pop()
+        return bool(self._idle)
 
     def _forsake(self, connection: Connection) -> None:
         """It is in the middle of who knows what; and where a way was cut silently, the idle ones

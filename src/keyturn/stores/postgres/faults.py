@@ -4,8 +4,7 @@ addresses. What asyncpg itself says can hold whole rows, so it is not passed on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Final
 
 import asyncpg
@@ -53,15 +52,22 @@ _TOLD: Final = {
 """By SQLSTATE or its class; PostgreSQL's manual, appendix A."""
 
 
-@contextmanager
-def told_as_unavailable() -> Iterator[None]:
+class told_as_unavailable:  # noqa: N801  a context manager is called like a function
     """Within, a fault of the database, or of the way to it, is raised as ``StoreUnavailable``;
     as ``RowUnavailable`` where others asked for at once may fare better.
     """
-    try:
-        yield
-    except FAULTS as error:
-        raise _unavailable(error) from None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, FAULTS):
+            raise _unavailable(error) from None
 
 
 def _unavailable(error: BaseException) -> StoreUnavailable:

@@ -121,11 +121,15 @@ _BEYOND_LIMIT: Final = f"""
 
 async def get(connection: Connection, sids: Sequence[str]) -> dict[str, Session]:
     """As ``Store.get``. One statement."""
-    rows = await connection.fetch(_GET, sids)
+    if len(sids) == 1:
+        rows = await connection.fetch(_GET, sids[0])
+    else:
+        rows = await connection.fetch(_GET_MANY, sids)
     return {row[0]: _session(row) for row in rows}
 
 
-_GET: Final = f"SELECT {_SESSION} FROM keyturn.session WHERE sid = ANY ($1::text[])"
+_GET: Final = f"SELECT {_SESSION} FROM keyturn.session WHERE sid = $1"
+_GET_MANY: Final = f"SELECT {_SESSION} FROM keyturn.session WHERE sid = ANY ($1::text[])"
 
 
 async def swap(connection: Connection, swaps: Sequence[Swap]) -> list[bool]:
