@@ -338,11 +338,25 @@ def test_all_sessions_of_a_user_are_revoked(keyturn: Command) -> None:
 
 
 def test_all_sessions_of_everyone_are_revoked(keyturn: Command) -> None:
-    """G5: whatever happened."""
-    keyturn.sign_in()
+    """G5: whatever happened; and no access token is good, of whichever session."""
+    tokens = keyturn.sign_in()
 
-    assert keyturn.told("sessions", "revoke", "--everyone") == "Ended 1 session.\n"
+    assert keyturn.told("sessions", "revoke", "--all") == "Ended 1 session.\n"
     assert keyturn.rows("sessions", "list", "ada") == []
+
+    async def voided(parts: Parts) -> bool:
+        return parts.sessions._cutoffs.issued_until >= tokens.session.created_at
+
+    assert keyturn.meanwhile(voided)
+
+
+def test_sessions_used_since_a_time_are_revoked(keyturn: Command) -> None:
+    """Those that nobody used since then live on."""
+    keyturn.sign_in()
+    long_ago, today = "2001-01-01", "2999-12-31T23:59Z"
+
+    assert keyturn.told("sessions", "revoke", "--since", today) == "Ended 0 sessions.\n"
+    assert keyturn.told("sessions", "revoke", "--since", long_ago) == "Ended 1 session.\n"
 
 
 @pytest.mark.parametrize(
@@ -351,8 +365,10 @@ def test_all_sessions_of_everyone_are_revoked(keyturn: Command) -> None:
         ((SID,), 1, f"there is no session {SID!r}; `keyturn sessions list USER` shows them"),
         (("foo",), 1, "there is no session 'foo'; `keyturn sessions list USER` shows them"),
         (("--user", "bob"), 1, "there is no user 'bob'"),
-        ((), 2, "name one of SID, --user USER and --everyone"),
-        ((SID, "--everyone"), 2, "name one of SID, --user USER and --everyone"),
+        ((), 2, "name one of SID, --user USER, --since TIME and --all"),
+        (("--since", "yesterday"), 2, "'yesterday' does not match the formats"),
+        (("--user", "ada", "--since", "2001-01-01"), 2, "name one of SID, --user USER, --since"),
+        ((SID, "--all"), 2, "name one of SID, --user USER, --since TIME and --all"),
     ],
 )
 def test_what_cannot_be_revoked_is_said(
@@ -484,7 +500,7 @@ def test_the_drill_for_a_stolen_secret_leaves_a_thief_nothing(keyturn: Command) 
     both = {"KEYTURN_SECRET_FILE": f"{new},{old}"}
     assert keyturn("keys", "rotate", "--now", **both).exit_code == 0
     keyturn.environment["KEYTURN_SECRET_FILE"] = str(new)
-    keyturn.told("sessions", "revoke", "--everyone")
+    keyturn.told("sessions", "revoke", "--all")
     old.unlink()
 
     async def present(parts: Parts) -> None:

@@ -386,26 +386,42 @@ async def list_sessions(parts: Parts, user: str, *, as_json: bool) -> None:
 @sessions.command(context_settings={"ignore_unknown_options": True})
 @click.argument("sid", required=False)
 @click.option("--user", metavar="USER", help="End all sessions of this user.")
-@click.option("--everyone", is_flag=True, help="End all sessions of all users.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d"]),
+    help="End all sessions begun or exchanged at TIME (UTC, 2026-01-31T08:00Z) or later.",
+)
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Emergency: void all access tokens at once, then end all sessions of all users.",
+)
 @_with_parts
-async def revoke(parts: Parts, sid: str | None, user: str | None, *, everyone: bool) -> None:
-    """End a session, all of a user, or all there are.
+async def revoke(
+    parts: Parts, sid: str | None, user: str | None, since: datetime | None, *, everything: bool
+) -> None:
+    """End one session, or many: of a user, since a time, all.
 
     SID is as `keyturn sessions list` shows it. Running servers refuse the access tokens within a
     second.
+
+    What to do after a backup was restored: see docs/faults.md.
     """
-    if [sid is not None, user is not None, everyone].count(True) != 1:
-        raise click.UsageError("name one of SID, --user USER and --everyone")
+    if [sid is not None, user is not None, since is not None, everything].count(True) != 1:
+        raise click.UsageError("name one of SID, --user USER, --since TIME and --all")
     if sid is not None:
         await _revoke(parts, sid)
         click.echo("Ended the session.")
         return
-    ended = 0
     if user is not None:
-        ended += await parts.sessions.revoke_all((await _find(parts, user)).id)
+        ended = await parts.sessions.revoke_all((await _find(parts, user)).id)
+    elif since is not None:
+        ended = await parts.sessions.revoke_since(int(since.replace(tzinfo=UTC).timestamp()))
     else:
-        async for each in _all_users(parts):
-            ended += await parts.sessions.revoke_all(each.id)
+        await parts.sessions.void_all()
+        ended = await parts.sessions.revoke_since(0)
     click.echo(f"Ended {ended} session{'' if ended == 1 else 's'}.")
 
 

@@ -62,6 +62,7 @@ _POLL_SECONDS: Final = 0.5
 _RELOAD_SECONDS: Final = 60
 _SWEEP_SECONDS: Final = 3600
 _SWEEP_BATCH: Final = 500
+_END_BATCH: Final = 500
 _SWEEP_PAUSE_SECONDS: Final = 0.2
 _KEPT_AFTER_END: Final = 7 * DAY
 _CHECK_SECONDS: Final = 1
@@ -548,6 +549,26 @@ class Sessions:
         ended = await self.store.end_user(_checked_user_id(user_id), keep, self.ending(reason))
         self.apply(ended)
         return len(ended)
+
+    async def revoke_since(
+        self, since: int, *, reason: EndReason = EndReason.REVOKED_BY_ADMIN
+    ) -> int:
+        """End all sessions of all users that were begun or exchanged at ``since`` or later, in
+        bounded batches; say how many. One that begins meanwhile may live on.
+
+        Args:
+            since: Unix time in seconds; 0 for all.
+            reason: what is told to whoever comes with their tokens.
+
+        Raises:
+            StoreUnavailable: some may live still; ask again.
+        """
+        after, ended = "", 0
+        while True:
+            sids, after = await self.store.living(since=since, after=after, limit=_END_BATCH)
+            ended += len(await self._end(sids, reason))
+            if not after:
+                return ended
 
     async def void_all(self) -> None:
         """The emergency cutoff: void every access token issued until now. Sessions live on, and

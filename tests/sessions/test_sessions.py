@@ -282,6 +282,25 @@ async def test_a_race_that_is_lost_for_ever_is_our_fault(
         await sessions.refresh(tokens.refresh_token)
 
 
+async def test_sessions_used_since_a_time_end(sessions: Sessions, clock: Clock) -> None:
+    """G5: in batches, however many there are; with the cutoffs of each."""
+    asleep = await sessions.create("ada")
+    woken = await sessions.create("ada")
+    clock.sleep(PAST_WINDOW)
+    since = sessions.now()
+    renewed = await sessions.refresh(woken.refresh_token)
+    for number in range(600):
+        await sessions.create(f"user-{number}")
+    ended = await sessions.revoke_since(since)
+
+    assert ended == 601
+    assert sessions.verify(asleep.access_token).user_id == "ada"
+    with pytest.raises(AccessTokenRevoked):
+        sessions.verify(renewed.access_token)
+    with pytest.raises(SessionRevoked):
+        await sessions.refresh(renewed.refresh_token)
+
+
 async def test_two_callers_a_minute_apart_are_seen(sessions: Sessions, clock: Clock) -> None:
     """C3: a superseded token that comes back outside the window ends its session and no other."""
     stolen = await sessions.create("ada")

@@ -106,6 +106,13 @@ class Store(Protocol):
         """
         ...
 
+    async def living(self, *, since: int, after: str, limit: int) -> tuple[list[str], str]:
+        """Look at the ``limit`` sessions past ``after`` in the order of their ids. Returns the ids
+        of those that have not been ended and were begun or last turned at ``since`` or later, and
+        where to go on; an empty text when the last session was looked at.
+        """
+        ...
+
     async def end(
         self, sids: Sequence[str], ending: Ending, *, generation: int | None = None
     ) -> list[Cutoff]:

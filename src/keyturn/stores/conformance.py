@@ -594,6 +594,28 @@ class StoreConformance:
 
         assert await living(store) | await living(store, "bob") == set()
 
+    async def test_living_sessions_are_found_page_by_page(self, store: Store) -> None:
+        """Those that were begun or turned since a time, of whichever user; ended ones are not."""
+        old = a_session(created_at=NOW - 10)
+        woken = turned(replace(old, sid=a_session().sid), at=NOW)
+        ended, fresh, other = a_session(), a_session(), a_session("bob")
+        await begin(store, old, woken, ended, fresh, other)
+        await store.end([ended.sid], LOGOUT)
+
+        found: list[str] = []
+        pages, after = 0, ""
+        while pages == 0 or after:
+            page, after = await store.living(since=NOW, after=after, limit=2)
+            found += page
+            pages += 1
+
+        assert sorted(found) == sorted([woken.sid, fresh.sid, other.sid])
+        assert pages == 3
+        assert await store.living(since=0, after="", limit=9) == (
+            sorted([old.sid, *found]),
+            "",
+        )
+
     # ── claims and versions ─────────────────────────────────────────────────────────────────────
 
     async def test_set_claims_raises_each_version(self, store: Store) -> None:

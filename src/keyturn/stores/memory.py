@@ -115,6 +115,15 @@ class MemoryStore:
 
     # ── ends and changes ────────────────────────────────────────────────────────────────────────
 
+    async def living(self, *, since: int, after: str, limit: int) -> tuple[list[str], str]:
+        page = self._page(after, limit)
+        rows = map(self._sessions.__getitem__, page)
+        wanted = [row.sid for row in rows if row.ended_at is None and row.last_used_at >= since]
+        return wanted, page[-1] if len(page) == limit else ""
+
+    def _page(self, after: str, limit: int) -> list[str]:
+        return nsmallest(limit, (sid for sid in self._sessions if sid > after))
+
     async def end(
         self, sids: Sequence[str], ending: Ending, *, generation: int | None = None
     ) -> list[Cutoff]:
@@ -234,7 +243,7 @@ class MemoryStore:
     # ── upkeep ──────────────────────────────────────────────────────────────────────────────────
 
     async def sweep(self, bounds: SweepBounds, *, after: str, limit: int) -> tuple[int, str]:
-        page = nsmallest(limit, (sid for sid in self._sessions if sid > after))
+        page = self._page(after, limit)
         old = [sid for sid in page if _is_old(self._sessions[sid], bounds)]
         for sid in old:
             session = self._sessions.pop(sid)

@@ -45,6 +45,7 @@ __all__ = [
     "events_of_user",
     "get",
     "list_sessions",
+    "living",
     "lock_user",
     "longest_access_ttl",
     "raise_access_ttl",
@@ -194,6 +195,19 @@ async def list_sessions(connection: Connection, user_id: str) -> list[Session]:
 _LIST: Final = f"""
     SELECT {_SESSION} FROM keyturn.session WHERE user_id = $1 AND ended_at IS NULL
     ORDER BY created_at DESC, sid DESC"""
+
+
+async def living(
+    connection: Connection, *, since: int, after: str, limit: int
+) -> tuple[list[str], str]:
+    """As ``Store.living``. One statement."""
+    page = await connection.fetch(_LIVING, after, limit, since)
+    return [sid for sid, wanted in page if wanted], page[-1][0] if len(page) == limit else ""
+
+
+_LIVING: Final = f"""
+    SELECT sid, ended_at IS NULL AND {_LAST_USED} >= $3 FROM keyturn.session
+    WHERE sid > $1 ORDER BY sid LIMIT $2"""
 
 
 async def raise_version(connection: Connection, sid: str, above: int) -> int | None:

@@ -76,6 +76,11 @@ class PostgresStore:
             lambda connection: statements.list_sessions(connection, user_id)
         )
 
+    async def living(self, *, since: int, after: str, limit: int) -> tuple[list[str], str]:
+        return await self.engine.run(
+            lambda connection: statements.living(connection, since=since, after=after, limit=limit)
+        )
+
     async def end(
         self, sids: Sequence[str], ending: Ending, *, generation: int | None = None
     ) -> list[Cutoff]:

@@ -41,6 +41,7 @@ __all__ = [
     "events_of_user",
     "get",
     "list_sessions",
+    "living",
     "longest_access_ttl",
     "raise_access_ttl",
     "raise_version",
@@ -186,6 +187,18 @@ def list_sessions(connection: Connection, user_id: str) -> list[Session]:
         (user_id,),
     ).get
     return _sessions_of(rows)
+
+
+def living(connection: Connection, *, since: int, after: str, limit: int) -> tuple[list[str], str]:
+    """As ``Store.living``."""
+    wanted, looked_at, last = connection.execute(
+        f"""SELECT json_group_array(sid) FILTER (WHERE ended_at IS NULL AND {_LAST_USED} >= ?),
+            count(*), max(sid)
+        FROM (SELECT sid, ended_at, created_at, turned_at FROM session
+            WHERE sid > ? ORDER BY sid LIMIT ?)""",
+        (since, after, limit),
+    ).get
+    return _sids_of(wanted), last if looked_at == limit else ""
 
 
 def raise_version(connection: Connection, sid: str, above: int) -> int | None:
