@@ -327,6 +327,17 @@ def test_a_session_is_revoked_by_its_id(keyturn: Command) -> None:
     assert [row["sid"] for row in keyturn.rows("sessions", "list", "ada")] == [second.session.sid]
 
 
+def test_an_unknown_session_does_not_save_the_others(keyturn: Command) -> None:
+    """As when a list is taken from a log, after the restore of a backup."""
+    sids = [keyturn.sign_in().session.sid for _ in range(2)]
+    result = keyturn("sessions", "revoke", sids[0], SID, sids[1])
+
+    assert result.exit_code == 1
+    assert result.stdout == "Ended 2 sessions.\n"
+    assert f"there is no session {SID!r}" in result.stderr
+    assert keyturn.rows("sessions", "list", "ada") == []
+
+
 def test_all_sessions_of_a_user_are_revoked(keyturn: Command) -> None:
     """G5: of that user only."""
     keyturn.told("users", "add", "bob", "bob@a.example", "Bob", "--password-stdin", typed=PASSWORD)
@@ -365,10 +376,10 @@ def test_sessions_used_since_a_time_are_revoked(keyturn: Command) -> None:
         ((SID,), 1, f"there is no session {SID!r}; `keyturn sessions list USER` shows them"),
         (("foo",), 1, "there is no session 'foo'; `keyturn sessions list USER` shows them"),
         (("--user", "bob"), 1, "there is no user 'bob'"),
-        ((), 2, "name one of SID, --user USER, --since TIME and --all"),
-        (("--since", "yesterday"), 2, "'yesterday' does not match the formats"),
-        (("--user", "ada", "--since", "2001-01-01"), 2, "name one of SID, --user USER, --since"),
-        ((SID, "--all"), 2, "name one of SID, --user USER, --since TIME and --all"),
+        ((), 2, "name SIDs, --user USER, --since TIME or --all"),
+        (("--since", "yesterday"), 2, "'yesterday' is no time such as 2026-01-31T08:00Z"),
+        (("--user", "ada", "--since", "2001-01-01"), 2, "name SIDs, --user USER, --since"),
+        ((SID, "--all"), 2, "name SIDs, --user USER, --since TIME or --all"),
     ],
 )
 def test_what_cannot_be_revoked_is_said(

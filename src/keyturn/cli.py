@@ -63,6 +63,19 @@ class _ListsSettings(click.Command):
             )
 
 
+class _Time(click.ParamType):
+    """Unix time in seconds, written as ISO 8601; UTC unless it says otherwise."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            time = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time such as 2026-01-31T08:00Z", param, ctx)
+        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+
+
 _config = click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -384,12 +397,12 @@ async def list_sessions(parts: Parts, user: str, *, as_json: bool) -> None:
 
 # An id of a session may begin with a dash.
 @sessions.command(context_settings={"ignore_unknown_options": True})
-@click.argument("sid", required=False)
+@click.argument("sids", metavar="[SID]...", nargs=-1)
 @click.option("--user", metavar="USER", help="End all sessions of this user.")
 @click.option(
     "--since",
     metavar="TIME",
-    type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d"]),
+    type=_Time(),
     help="End all sessions begun or exchanged at TIME (UTC, 2026-01-31T08:00Z) or later.",
 )
 @click.option(
@@ -400,38 +413,46 @@ async def list_sessions(parts: Parts, user: str, *, as_json: bool) -> None:
 )
 @_with_parts
 async def revoke(
-    parts: Parts, sid: str | None, user: str | None, since: datetime | None, *, everything: bool
+    parts: Parts, sids: tuple[str, ...], user: str | None, since: int | None, *, everything: bool
 ) -> None:
-    """End one session, or many: of a user, since a time, all.
+    """End sessions: some, those of a user, those since a time, or all.
 
-    SID is as `keyturn sessions list` shows it. Running servers refuse the access tokens within a
-    second.
-
-    What to do after a backup was restored: see docs/faults.md.
+    SID is as `keyturn sessions list` and the security log show it. Running servers refuse the
+    access tokens within a second.
     """
-    if [sid is not None, user is not None, since is not None, everything].count(True) != 1:
-        raise click.UsageError("name one of SID, --user USER, --since TIME and --all")
-    if sid is not None:
-        await _revoke(parts, sid)
-        click.echo("Ended the session.")
+    if [bool(sids), user is not None, since is not None, everything].count(True) != 1:
+        raise click.UsageError("name SIDs, --user USER, --since TIME or --all")
+    if sids:
+        await _revoke(parts, sids)
         return
     if user is not None:
         ended = await parts.sessions.revoke_all((await _find(parts, user)).id)
     elif since is not None:
-        ended = await parts.sessions.revoke_since(int(since.replace(tzinfo=UTC).timestamp()))
+        ended = await parts.sessions.revoke_since(since)
     else:
         await parts.sessions.void_all()
         ended = await parts.sessions.revoke_since(0)
-    click.echo(f"Ended {ended} session{'' if ended == 1 else 's'}.")
+    _tell_ended(ended)
 
 
-async def _revoke(parts: Parts, sid: str) -> None:
-    try:
-        await parts.sessions.revoke(sid)
-    except SessionUnknown:
+async def _revoke(parts: Parts, sids: Sequence[str]) -> None:
+    """One that is unknown does not save the others."""
+    unknown = []
+    for sid in sids:
+        try:
+            await parts.sessions.revoke(sid)
+        except SessionUnknown:
+            unknown.append(repr(sid))
+    if len(unknown) < len(sids):
+        _tell_ended(len(sids) - len(unknown))
+    if unknown:
         raise click.ClickException(
-            f"there is no session {sid!r}; `keyturn sessions list USER` shows them"
-        ) from None
+            f"there is no session {', '.join(unknown)}; `keyturn sessions list USER` shows them"
+        )
+
+
+def _tell_ended(count: int) -> None:
+    click.echo(f"Ended {count} session{'' if count == 1 else 's'}.")
 
 
 @sessions.command()
