@@ -63,7 +63,7 @@ class _ListsSettings(click.Command):
             )
 
 
-class _Time(click.ParamType):
+class _Time(click.ParamType[int]):
     """Unix time in seconds, written as ISO 8601; UTC unless it says otherwise."""
 
     name = "time"

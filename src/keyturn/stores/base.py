@@ -9,10 +9,16 @@ import msgspec
 
 from keyturn.core.model import Claims, Cutoff, EndReason, Event, SealedKey, Session
 
-__all__ = ["PAST_ALL", "Ending", "Store", "Swap", "SweepBounds"]
+__all__ = ["FORKED", "PAST_ALL", "Ending", "Store", "Swap", "SweepBounds"]
 
 PAST_ALL: Final = "~"
 """Sorts after every id of a session: where a sweep goes on that has cutoffs and events left."""
+
+
+FORKED: Final = "The database was opened before this process was forked: open it in each process"
+"""What a store says in a child of the process that opened it. To share its connections would mix up
+the answers of both.
+"""
 
 
 class Swap(msgspec.Struct, frozen=True):
@@ -57,6 +63,9 @@ class Store(Protocol):
     Methods may be called at once from many tasks, and many processes may hold the same database.
     Cancelling a call does not undo it. Reads see every write that was acknowledged before they
     began, by whichever process; so no replica is ever read.
+
+    A store belongs to the process that opened it: in a child of that, every call raises
+    ``StoreUnavailable`` at once, and ``close`` does nothing.
 
     Ids of sessions (``sid``) have the form that ``core.refresh_token.is_sid`` checks; ids of users
     are any text of at most 255 characters without NUL or surrogates. Callers see to it.

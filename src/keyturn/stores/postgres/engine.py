@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import asyncpg
 
 from keyturn.core.errors import StoreUnavailable
+from keyturn.stores.base import FORKED
 
 from .connecting import COMMAND_SECONDS, Connection, Connector, begin
 from .faults import RETRIED, told_as_unavailable
@@ -38,6 +40,7 @@ class Engine:
         self._idle: list[Connection] = []
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self._process = os.getpid()
 
     async def run_batch(self, job: _Job[_Result]) -> _Result:
         """As ``run``, for those whom nobody cancels, so that no task of its own has to see it
@@ -73,6 +76,8 @@ class Engine:
 
     async def close(self) -> None:
         """Let what is under way finish, then let go of the connections."""
+        if self._is_forked():
+            return
         while self._running:
             await asyncio.wait(self._running)
         self._closed = True
@@ -100,7 +105,12 @@ class Engine:
                         continue
                 return await self._try(job)
 
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process
+
     async def _try(self, job: _Job[_Result]) -> _Result:
+        if self._is_forked():
+            raise StoreUnavailable(FORKED)
         async with self._places:
             connection = await self._take()
             try:

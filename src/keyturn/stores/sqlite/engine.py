@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from keyturn.core.errors import StoreUnavailable
+from keyturn.stores.base import FORKED
 
 from .faults import told_as_unavailable
 from .opening import connect, prepare, transact
@@ -164,12 +165,14 @@ class _Worker:
     def run(self, call: Callable[[], Result]) -> asyncio.Future[Result]:
         if self._closed:
             raise StoreUnavailable("The database has been closed")
+        if not self._thread.is_alive():  # no thread but the one that forks lives on in the child
+            raise StoreUnavailable(FORKED)
         if self._queue.qsize() >= _LONGEST_QUEUE:
             raise StoreUnavailable("Too much is waiting for the database")
         return self._put(call, time.monotonic() + _DEADLINE_SECONDS)
 
     async def close(self, *last: Callable[[], None]) -> None:
-        if not self._closed:
+        if not self._closed and self._thread.is_alive():
             self._closed = True
             farewell = [self._put(call, math.inf) for call in last]
             self._queue.put(None)
