@@ -1,0 +1,37 @@
+"""What commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+__all__ = ["as_json_option", "iso", "show"]
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def iso(time: int | None) -> str | None:
+    """Unix seconds as people read them, in UTC."""
+    return None if time is None else f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def show(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Print ``rows``, which all have the same columns."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif rows:
+        cells = [tuple(rows[0]), *(tuple(map(_cell, row.values())) for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for line in cells:
+            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            click.echo("  ".join(padded).rstrip())
+
+
+def _cell(value: Any) -> str:
+    """Without what could command the terminal: some of it was sent by strangers."""
+    text = " ".join(value) if isinstance(value, list) else str("" if value is None else value)
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,125 @@
+"""``keyturn init``, ``serve`` and ``doctor``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from keyturn.server.exits import FAILED
+from keyturn.server.settings import (
+    DEFAULT_PORT,
+    Settings,
+    check_binding,
+    load_settings,
+    settings_table,
+)
+
+from .running import config_option, with_settings
+
+__all__ = ["doctor", "init", "serve"]
+
+
+class _ListsSettings(click.Command):
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of settings, under the options."""
+        del ctx
+        with formatter.section("Settings"):
+            formatter.write_text(
+                "From the environment, or from FILE in lower case without KEYTURN_. Times are whole"
+                " seconds; lists are separated by commas."
+            )
+            formatter.write_paragraph()
+            formatter.write_dl(
+                [
+                    (name, f"{purpose}. [{default}]" if default else f"{purpose}.")
+                    for name, default, purpose in settings_table()
+                ]
+            )
+
+
+@click.command()
+@with_settings
+def init(settings: Settings) -> None:
+    """Make what is missing of secret, database and signing key.
+
+    What exists is left as it is, but for tables of an older release, which are brought up to date.
+    On a file of SQLite `keyturn serve` does this by itself on its first run, unless secrets are
+    configured. On PostgreSQL the database itself must exist, and only this makes tables in it.
+    """
+    from keyturn.server.assembly import prepare
+    from keyturn.server.databases import name_of
+
+    asyncio.run(prepare(settings, create=True))
+    click.echo(f"Ready, with database {name_of(settings)}; start with `keyturn serve`.")
+
+
+@click.command(cls=_ListsSettings)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port to listen on; 0 is any free one.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that answer.",
+)
+@config_option
+def serve(host: str, port: int, workers: int, config: Path | None) -> None:
+    """Answer HTTP requests until told to stop.
+
+    The first run makes a secret and a database. SIGTERM and SIGINT (Ctrl+C) stop it once the
+    requests in flight are answered. TLS is the business of a proxy in front; an address other than
+    loopback needs KEYTURN_PUBLIC_URL to be https.
+    """
+    from keyturn.server.assembly import check_settings
+    from keyturn.server.logs import configure_logs
+    from keyturn.server.run import serve as serve_until_told
+
+    settings = load_settings(os.environ, config, port=port or DEFAULT_PORT)
+    check_settings(settings)
+    check_binding(settings, host)
+    listener = _listen(host, port)
+    if not port:  # which one it became is part of the default public URL
+        settings = load_settings(os.environ, config, port=listener.getsockname()[1])
+    configure_logs(settings.log_level, settings.log_format)
+    sys.exit(serve_until_told(settings, listener, workers))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    from keyturn.server.run import listen
+
+    try:
+        return listen(host, port)
+    except OSError as error:
+        why = str(error.strerror).partition(" (")[0]
+        raise click.ClickException(
+            f"cannot listen on {host} port {port}: {why}; choose others with --host and --port"
+        ) from None
+
+
+@click.command()
+@with_settings
+def doctor(settings: Settings) -> None:
+    """Look for what is wrong, and say what to change.
+
+    Looks at settings, modes of files, secrets, clock, the database, and whether the secrets open
+    its signing keys. Changes nothing. Exits with 1 if something is wrong.
+    """
+    from keyturn.server.doctor import examine
+
+    findings = asyncio.run(examine(settings))
+    for subject, advice in findings:
+        click.echo(f"WRONG {subject}: {advice}" if advice else f"ok    {subject}")
+    if any(advice for _, advice in findings):
+        sys.exit(FAILED)

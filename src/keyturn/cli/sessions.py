@@ -1,0 +1,135 @@
+"""``keyturn sessions``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from keyturn.core.errors import SessionUnknown
+
+from .output import as_json_option, iso, show
+from .running import with_parts
+from .users import find_user
+
+if TYPE_CHECKING:
+    from keyturn.server.assembly import Parts
+
+__all__ = ["sessions"]
+
+
+class _Time(click.ParamType[int]):
+    """Unix time in seconds, written as ISO 8601; UTC unless it says otherwise."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            time = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time such as 2026-01-31T08:00Z", param, ctx)
+        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+
+
+@click.group()
+def sessions() -> None:
+    """List the sessions of users, end them, void their access tokens."""
+
+
+@sessions.command(name="list")
+@click.argument("user")
+@as_json_option
+@with_parts
+async def list_sessions(parts: Parts, user: str, *, as_json: bool) -> None:
+    """List the living sessions of a user, newest first.
+
+    USER is a username or email.
+    """
+    found = await find_user(parts, user)
+    rows = [
+        {
+            "sid": session.sid,
+            "createdAt": iso(session.created_at),
+            "lastUsed": iso(session.last_used_at),
+            "address": session.device.address,
+            "userAgent": session.device.user_agent,
+        }
+        for session in await parts.sessions.list(found.id)
+    ]
+    show(rows, as_json=as_json)
+    if not rows and not as_json:
+        click.echo("No sessions.", err=True)
+
+
+# An id of a session may begin with a dash.
+@sessions.command(context_settings={"ignore_unknown_options": True})
+@click.argument("sids", metavar="[SID]...", nargs=-1)
+@click.option("--user", metavar="USER", help="End all sessions of this user.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    type=_Time(),
+    help="End all sessions begun or exchanged at TIME (UTC, 2026-01-31T08:00Z) or later.",
+)
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Emergency: void all access tokens at once, then end all sessions of all users.",
+)
+@with_parts
+async def revoke(
+    parts: Parts, sids: tuple[str, ...], user: str | None, since: int | None, *, everything: bool
+) -> None:
+    """End sessions: some, those of a user, those since a time, or all.
+
+    SID is as `keyturn sessions list` and the security log show it. Running servers refuse the
+    access tokens within a second.
+    """
+    if [bool(sids), user is not None, since is not None, everything].count(True) != 1:
+        raise click.UsageError("name SIDs, --user USER, --since TIME or --all")
+    if sids:
+        await _revoke(parts, sids)
+        return
+    if user is not None:
+        ended = await parts.sessions.revoke_all((await find_user(parts, user)).id)
+    elif since is not None:
+        ended = await parts.sessions.revoke_since(since)
+    else:
+        await parts.sessions.void_all()
+        ended = await parts.sessions.revoke_since(0)
+    _tell_ended(ended)
+
+
+async def _revoke(parts: Parts, sids: Sequence[str]) -> None:
+    """One that is unknown does not save the others."""
+    unknown = []
+    for sid in sids:
+        try:
+            await parts.sessions.revoke(sid)
+        except SessionUnknown:
+            unknown.append(repr(sid))
+    if len(unknown) < len(sids):
+        _tell_ended(len(sids) - len(unknown))
+    if unknown:
+        raise click.ClickException(
+            f"there is no session {', '.join(unknown)}; `keyturn sessions list USER` shows them"
+        )
+
+
+def _tell_ended(count: int) -> None:
+    click.echo(f"Ended {count} session{'' if count == 1 else 's'}.")
+
+
+@sessions.command()
+@with_parts
+async def void(parts: Parts) -> None:
+    """Void all access tokens of all users.
+
+    For when some may have leaked. Running servers refuse those issued until now, within a second.
+    Sessions live on: clients exchange their refresh tokens and go on.
+    """
+    await parts.sessions.void_all()
+    click.echo("Voided all access tokens issued until now.")
