@@ -9,7 +9,7 @@ import click
 
 from keyturn._version import __version__
 
-from . import keys, server, sessions, users
+from . import backups, keys, server, sessions, users
 from .running import Commands
 
 __all__ = ["main"]
@@ -28,7 +28,7 @@ def main() -> None:
     """
 
 
-for _command in (server.init, server.serve, server.doctor):
+for _command in (server.init, server.serve, server.doctor, backups.backup, backups.restore):
     main.add_command(_command)
 for _group in (users.users, sessions.sessions, keys.keys, keys.secrets):
     main.add_command(_group)

@@ -35,6 +35,7 @@ from .settings import Settings
 
 __all__ = [
     "Parts",
+    "alone_in",
     "application",
     "check_settings",
     "holds_nothing",
@@ -264,7 +265,7 @@ async def prepare(settings: Settings, *, create: bool) -> None:
     if not may_be_first:
         await _open_once(settings, create=create)
         return
-    with _alone_in(settings.data_dir):
+    with alone_in(settings.data_dir):
         if default_secret_file(settings).exists():
             await _open_once(settings, create=create)
         else:
@@ -296,7 +297,7 @@ async def _open_once(settings: Settings, *, create: bool) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Of processes that start at once, one makes what is missing and the others find it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -63,20 +63,11 @@ def _read_file(file: Path) -> Facts:
 
     import keyturn.stores.sqlite
     from keyturn.stores.sqlite.faults import told_as_unavailable
-    from keyturn.stores.sqlite.opening import APPLICATION_ID
+    from keyturn.stores.sqlite.opening import connect_to_read
     from keyturn.stores.sqlite.statements import signing_keys
 
-    if not file.exists() or not file.stat().st_size:
-        raise ConfigurationError("database_url", f"{file} holds nothing; `keyturn init` makes it")
-    # A file that nobody has open is declared to be immutable, as SQLite would else leave two more
-    # beside it, even after mere reading.
-    in_use = file.with_name(file.name + "-wal").exists()
-    uri = f"{file.absolute().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
-    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    with told_as_unavailable(), closing(apsw.Connection(uri, flags=flags)) as connection:
+    with told_as_unavailable(), closing(connect_to_read(file)) as connection:
         connection.execute("BEGIN")  # one state, though a server may write
-        if connection.pragma("application_id") != APPLICATION_ID:
-            raise ConfigurationError("database_url", f"{file} is a database of another program")
         applied = dict(connection.execute("SELECT number, checksum FROM migration"))
         check = connection.execute("PRAGMA quick_check(1)").get
         newest_turn = connection.execute("SELECT max(turned_at) FROM session").get

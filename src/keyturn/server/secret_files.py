@@ -22,6 +22,7 @@ __all__ = [
     "default_secret_file",
     "find_secrets",
     "is_private",
+    "make_durable",
     "make_private_folder",
     "make_secret_file",
     "secret_files",
@@ -89,7 +90,16 @@ def make_secret_file(path: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_DIRECTORY)
+
+
+def make_durable(file: Path) -> None:
+    """Make what was written into a file durable."""
+    _sync(file)
+
+
+def _sync(path: Path, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         os.fsync(descriptor)
     finally:

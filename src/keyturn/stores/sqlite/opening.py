@@ -15,7 +15,7 @@ from keyturn.stores.migrations import shipped_migrations
 
 from .migrate import migrate
 
-__all__ = ["APPLICATION_ID", "connect", "prepare", "transact"]
+__all__ = ["APPLICATION_ID", "connect", "connect_to_read", "prepare", "transact"]
 
 APPLICATION_ID: Final = int.from_bytes(b"KTRN", "big")
 """In the header of every file of ours, where ``file`` and we look for it."""
@@ -67,6 +67,25 @@ def connect(path: Path) -> apsw.Connection:
         connection.close()
         raise _refusal(path, "cannot be written")
     return connection
+
+
+def connect_to_read(path: Path) -> apsw.Connection:
+    """A connection that leaves no trace. A file that nobody has open is declared to be immutable,
+    as SQLite would else leave two more beside it, even after mere reading.
+
+    Raises:
+        ConfigurationError: it is absent, or a database of another program.
+        apsw.Error: the disk failed, or the file is damaged.
+    """
+    if not path.exists() or not path.stat().st_size:
+        raise _refusal(path, "holds nothing; `keyturn init` makes it")
+    in_use = path.with_name(path.name + "-wal").exists()
+    uri = f"{path.absolute().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
+    connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    if connection.pragma("application_id") == APPLICATION_ID:
+        return connection
+    connection.close()
+    raise _refusal(path, "is a database of another program")
 
 
 def transact(

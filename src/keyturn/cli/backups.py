@@ -1,0 +1,51 @@
+"""``keyturn backup`` and ``restore``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from keyturn.server.settings import Settings
+
+from .running import with_settings
+
+__all__ = ["backup", "restore"]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@with_settings
+def backup(settings: Settings, file: Path) -> None:
+    """Copy the whole database into a new file.
+
+    As it stands at one moment, while servers go on. Of SQLite the file is a database; of PostgreSQL
+    an archive of pg_dump, which must be installed.
+
+    The secret is not in it: keep a copy of that elsewhere. Without it nobody stays signed in after
+    a restore; with both, whoever has them can make tokens.
+    """
+    from keyturn.server.backups import back_up
+
+    asyncio.run(back_up(settings, file))
+    click.echo(f"Wrote a backup into {file}.")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@with_settings
+def restore(settings: Settings, file: Path) -> None:
+    """Put a backup in the place of the database.
+
+    What it replaces is kept under another name. On SQLite the server must be stopped. Access tokens
+    issued until now are void; clients exchange their refresh tokens and go on.
+
+    Sessions begun since the backup are gone, and those ended since live again. To end what may be
+    in the wrong hands: `keyturn sessions revoke` with the ids that the security log tells of, with
+    --since TIME, or with --all.
+    """
+    from keyturn.server.backups import restore as put_in_place
+
+    kept = asyncio.run(put_in_place(settings, file))
+    click.echo(f"Restored {file}.{f' What was there before is kept as {kept}.' if kept else ''}")

@@ -1,0 +1,215 @@
+"""Backups: a copy of the whole database as it stands at one moment, while servers go on; and a copy
+put back in its place. The server's secret is no part of it, so a stolen backup makes no token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from keyturn.core.errors import ConfigurationError
+from keyturn.stores import store_exists
+
+from .assembly import alone_in, open_parts
+from .databases import file_of
+from .secret_files import make_durable, sync_folder
+from .settings import Settings
+
+__all__ = ["back_up", "restore"]
+
+_SCHEMA: Final = "keyturn"
+
+
+async def back_up(settings: Settings, target: Path) -> None:
+    """Write a consistent copy of the database into new file ``target``, readable by its owner
+    alone: of SQLite a database, of PostgreSQL an archive of ``pg_dump``.
+
+    Raises:
+        ConfigurationError: there is no such database, the file exists or cannot be written, or a
+            program of PostgreSQL's is missing or refuses.
+        StoreUnavailable: the database does not answer, or is damaged.
+    """
+    with _new_file(target) as draft:
+        file = file_of(settings)
+        if file is not None:
+            await asyncio.to_thread(_copy, file, draft)
+        else:
+            await _dump(settings, draft)
+        make_durable(draft)
+        draft.rename(target)
+        sync_folder(target.parent)
+
+
+async def restore(settings: Settings, backup: Path) -> str:
+    """Put a backup in the place of the database, which is kept under another name. All access
+    tokens are voided, as some may be of sessions whose end the backup does not know.
+
+    Returns where the replaced database is kept; empty if there was none.
+
+    Raises:
+        ConfigurationError: the backup is none, the secrets do not open its keys, the database file
+            is in use, or a program of PostgreSQL's is missing or refuses. All is as it was.
+        StoreUnavailable: the database does not answer. All is as it was.
+    """
+    file = file_of(settings)
+    if file is None:
+        return await _restore_schema(settings, backup)
+    return await _restore_file(settings, backup, file)
+
+
+# ── SQLite ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _copy(file: Path, draft: Path) -> None:
+    import apsw
+
+    from keyturn.stores.sqlite.faults import told_as_unavailable
+    from keyturn.stores.sqlite.opening import connect_to_read
+
+    with (
+        told_as_unavailable(),
+        closing(connect_to_read(file)) as source,
+        closing(apsw.Connection(str(draft))) as copy,
+    ):
+        with copy.backup("main", source, "main") as backup:
+            backup.step(-1)  # all at once: a reader, for whom no writer waits
+        if copy.pragma("quick_check") != "ok":
+            raise apsw.CorruptError
+
+
+async def _restore_file(settings: Settings, backup: Path, file: Path) -> str:
+    with alone_in(file.parent), _new_file(_beside(file, "restoring")) as draft:
+        await asyncio.to_thread(_copy, backup, draft)
+        await _open_and_void(dataclasses.replace(settings, database_url=f"sqlite:///{draft}"))
+        return await asyncio.to_thread(_take_place, draft, file)
+
+
+def _take_place(draft: Path, file: Path) -> str:
+    kept = _beside(file, f"replaced-{_stamp()}")
+    there = file.exists()
+    if there:
+        _see_unused(file)
+        file.rename(kept)
+    draft.rename(file)
+    sync_folder(file.parent)
+    return str(kept) if there else ""
+
+
+def _see_unused(file: Path) -> None:
+    """See that nobody has the database open; then all of it is in this one file."""
+    import apsw
+
+    from keyturn.stores.sqlite.opening import connect
+
+    with closing(connect(file)) as connection:
+        connection.set_busy_timeout(0)
+        connection.pragma("locking_mode", "exclusive")
+        try:
+            connection.execute("BEGIN EXCLUSIVE; COMMIT")
+        except apsw.BusyError:
+            raise ConfigurationError(
+                "database_url", f"{file} is in use: stop the server first"
+            ) from None
+
+
+# ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def _dump(settings: Settings, draft: Path) -> None:
+    if not await store_exists(settings.database_url):
+        raise ConfigurationError("database_url", "holds no tables of Keyturn; run `keyturn init`")
+    choice = ("--format=custom", f"--schema={_SCHEMA}", "--no-owner", f"--file={draft}")
+    await _run(settings, "pg_dump", *choice, *_database(settings))
+
+
+async def _restore_schema(settings: Settings, backup: Path) -> str:
+    from keyturn.stores.postgres.connecting import Connector
+    from keyturn.stores.postgres.opening import visited
+
+    await _run(settings, "pg_restore", "--list", str(backup))  # is it an archive at all?
+    kept = f"{_SCHEMA}_replaced_{_stamp().lower()}"
+    async with visited(Connector(settings.database_url)) as connection:
+        there = await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", _SCHEMA)
+        if there:
+            await connection.execute(f"ALTER SCHEMA {_SCHEMA} RENAME TO {kept}")
+        try:
+            choice = ("--single-transaction", "--no-owner", str(backup))
+            await _run(settings, "pg_restore", *choice, *_database(settings))
+            await _open_and_void(settings)
+        except BaseException:
+            await connection.execute(f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE")
+            if there:
+                await connection.execute(f"ALTER SCHEMA {kept} RENAME TO {_SCHEMA}")
+            raise
+    return f"schema {kept}" if there else ""
+
+
+async def _run(settings: Settings, program: str, *arguments: str) -> None:
+    """Run a program of PostgreSQL's; the password is where no list of processes shows it."""
+    password = unquote(urlsplit(settings.database_url).password or "")
+    environment = os.environ | ({"PGPASSWORD": password} if password else {})
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program, *arguments, env=environment, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+        )
+    except FileNotFoundError:
+        raise ConfigurationError(
+            program, "is needed and not installed; in Debian it comes with postgresql-client"
+        ) from None
+    _, complaint = await process.communicate()
+    if process.returncode:
+        first = complaint.decode(errors="replace").strip().partition("\n")[0]
+        raise ConfigurationError(program, first.removeprefix(f"{program}: ") or "failed")
+
+
+def _database(settings: Settings) -> tuple[str]:
+    url = urlsplit(settings.database_url)
+    user, at, host = url.netloc.rpartition("@")
+    return (f"--dbname={urlunsplit(url._replace(netloc=user.partition(':')[0] + at + host))}",)
+
+
+# ── both ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _open_and_void(settings: Settings) -> None:
+    parts = await open_parts(settings)
+    try:
+        await parts.sessions.load()
+        await parts.sessions.void_all()
+    finally:
+        await parts.close()
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[Path]:
+    """A draft of ``target``, which does not exist yet, for the owner alone. It is gone at the end,
+    unless it was given its name.
+    """
+    draft = _beside(target, "draft")
+    if target.exists():
+        raise ConfigurationError(f"cannot write {target}", "it exists already and was left alone")
+    try:
+        draft.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        yield draft
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {target}", str(error.strerror)) from None
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _beside(file: Path, what: str) -> Path:
+    return file.with_name(f"{file.name}.{what}")
+
+
+def _stamp() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"

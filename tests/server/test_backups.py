@@ -1,0 +1,183 @@
+"""Backups: whole, made while servers write, and put back without losing what they replace."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from keyturn.core.errors import (
+    AccessTokenRevoked,
+    ConfigurationError,
+    SessionExpired,
+    StoreUnavailable,
+)
+from keyturn.core.model import Tokens
+from keyturn.server.assembly import Parts, open_parts, prepare
+from keyturn.server.backups import back_up, restore
+from keyturn.server.settings import Settings, load_settings
+from tests.server.processes import register, run_keyturn, serving, sign_in
+
+SECRET = "correct-horse-battery-staple-0123456789"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def settings(request: pytest.FixtureRequest, tmp_path: Path, database: str) -> Settings:
+    """Of a server that was begun, on either kind of database."""
+    environment = {"KEYTURN_DATA_DIR": str(tmp_path / "data"), "KEYTURN_SECRET": SECRET}
+    if request.param == "postgresql":
+        environment["KEYTURN_DATABASE_URL"] = database.replace("@", ":sesame@")
+    settings = load_settings(environment)
+    await prepare(settings, create=True)
+    return settings
+
+
+async def begun(settings: Settings) -> Tokens:
+    """A new session."""
+    parts = await opened(settings)
+    try:
+        return await parts.sessions.create("ada")
+    finally:
+        await parts.close()
+
+
+async def opened(settings: Settings) -> Parts:
+    parts = await open_parts(settings)
+    await parts.sessions.load()
+    return parts
+
+
+async def test_what_was_backed_up_is_back(settings: Settings, tmp_path: Path) -> None:
+    """Sessions begun since are gone, those ended since live; access tokens are void."""
+    held = await begun(settings)
+    await back_up(settings, tmp_path / "backup")
+    later = await begun(settings)
+    parts = await opened(settings)
+    await parts.sessions.logout(held.refresh_token)
+    await parts.close()
+    kept = await restore(settings, tmp_path / "backup")
+
+    assert "replaced" in kept
+    parts = await opened(settings)
+    with pytest.raises(AccessTokenRevoked):
+        parts.sessions.verify(held.access_token)
+    renewed = await parts.sessions.refresh(held.refresh_token)
+    assert parts.sessions.verify(renewed.access_token).user_id == "ada"
+    with pytest.raises(SessionExpired):
+        await parts.sessions.refresh(later.refresh_token)
+    await parts.close()
+
+
+async def test_a_backup_is_for_its_owner_and_overwrites_nothing(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """E3; and no draft is left."""
+    await back_up(settings, tmp_path / "backup")
+    before = (tmp_path / "backup").read_bytes()
+    with pytest.raises(ConfigurationError, match="exists already and was left alone"):
+        await back_up(settings, tmp_path / "backup")
+
+    assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "backup").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} <= {"backup", "data"}
+
+
+async def test_a_backup_holds_no_secret(settings: Settings, tmp_path: Path) -> None:
+    """C2: whoever has it alone makes no token."""
+    await back_up(settings, tmp_path / "backup")
+
+    assert SECRET.encode() not in (tmp_path / "backup").read_bytes()
+
+
+async def test_what_is_no_backup_is_refused(settings: Settings, tmp_path: Path) -> None:
+    """And the database is as it was."""
+    held = await begun(settings)
+    (tmp_path / "nonsense").write_bytes(b"nonsense" * 1000)
+    with pytest.raises((ConfigurationError, StoreUnavailable), match=r"archive|damaged"):
+        await restore(settings, tmp_path / "nonsense")
+
+    parts = await opened(settings)
+    renewed = await parts.sessions.refresh(held.refresh_token)
+    await parts.close()
+    assert renewed.session.sid == held.session.sid
+
+
+async def test_a_backup_under_another_secret_is_refused(settings: Settings, tmp_path: Path) -> None:
+    """Before it takes the place of anything."""
+    await back_up(settings, tmp_path / "backup")
+    held = await begun(settings)
+    environment = {
+        "KEYTURN_DATA_DIR": str(settings.data_dir),
+        "KEYTURN_DATABASE_URL": settings.database_url,
+        "KEYTURN_SECRET": SECRET[::-1],
+    }
+    with pytest.raises(ConfigurationError, match="none of the secrets opens"):
+        await restore(load_settings(environment), tmp_path / "backup")
+
+    parts = await opened(settings)
+    renewed = await parts.sessions.refresh(held.refresh_token)
+    await parts.close()
+    assert renewed.session.sid == held.session.sid
+
+
+async def test_a_database_that_is_absent_is_not_backed_up(tmp_path: Path) -> None:
+    """And no empty backup is left to be trusted."""
+    settings = load_settings({"KEYTURN_DATA_DIR": str(tmp_path / "data")})
+    with pytest.raises(ConfigurationError, match="keyturn init"):
+        await back_up(settings, tmp_path / "backup")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_password_of_the_database_is_told_to_nobody(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H1: neither in the arguments of programs, nor in what they complain of."""
+    if settings.database_url.startswith("sqlite"):
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", None)  # none is run
+        await back_up(settings, tmp_path / "backup")
+        return
+    seen: list[str] = []
+    run = asyncio.create_subprocess_exec
+
+    async def watched(*arguments: str, **options: object) -> asyncio.subprocess.Process:
+        seen.extend(arguments)
+        return await run(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", watched)
+    await back_up(settings, tmp_path / "backup")
+
+    assert "pg_dump" in seen
+    assert "sesame" not in "".join(seen)
+
+
+def test_a_backup_made_under_a_running_server_is_whole(tmp_path: Path) -> None:
+    """The commands, as an operator uses them; a file that is in use is not replaced."""
+    backup = tmp_path / "backup"
+    with serving(tmp_path) as server:
+        with server.client() as client:
+            register(client)
+            tokens = sign_in(client)
+            made = run_keyturn(tmp_path, "backup", str(backup))
+            in_use = run_keyturn(tmp_path, "restore", str(backup))
+            alive = client.post("/refresh-token", json={"refreshToken": tokens["refreshToken"]})
+        server.stop()
+    restored = run_keyturn(tmp_path, "restore", str(backup))
+    check = sqlite3.connect(backup).execute("PRAGMA integrity_check").fetchone()
+    with serving(tmp_path) as server, server.client() as client:
+        again = client.post("/refresh-token", json={"refreshToken": tokens["refreshToken"]})
+        server.stop()
+
+    assert made.stdout == f"Wrote a backup into {backup}.\n"
+    assert in_use.returncode == 2
+    assert "is in use: stop the server first" in in_use.stderr
+    assert alive.status_code == 200
+    assert "What was there before is kept as" in restored.stdout
+    assert check == ("ok",)
+    assert again.status_code == 200
+    kept = sorted(path.name for path in (tmp_path / "data").iterdir())
+    assert kept[0] == "keyturn.db"
+    assert kept[1].startswith("keyturn.db.replaced-")
+    assert kept[2:] == ["secret"]
