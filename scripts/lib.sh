@@ -12,7 +12,8 @@ need() {
   if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     echo "Installing $*" >&2
     apt-get update -qq >/dev/null
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+    # At runlevel 1 Debian starts no service that comes with a package: we start our own.
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
     "$check" && return
   fi
   echo "$what is needed: sudo apt-get install -y $*" >&2
@@ -29,15 +30,20 @@ set_python() {
 }
 
 # find_test_tools: as find_python, and see that the tests can start a PostgreSQL of their own, a
-# PgBouncer before it, and processes with clocks that are wrong.
+# PgBouncer before it, proxies with TLS before a server, and processes with clocks that are wrong.
 find_test_tools() {
-  need has_test_tools "Python 3.11 or newer with venv, PostgreSQL, PgBouncer, libfaketime," \
-    python3 python3-venv postgresql pgbouncer faketime
+  need has_test_tools "What the tests run Keyturn with (Python 3.11 or newer, databases, proxies)" \
+    python3 python3-venv postgresql pgbouncer nginx-light caddy faketime systemd
 }
 
 has_test_tools() {
-  set_python && compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null &&
-    [ -x /usr/sbin/pgbouncer ] && command -v faketime >/dev/null
+  local tool
+  set_python && compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || return 1
+  for tool in /usr/sbin/pgbouncer /usr/sbin/nginx /usr/bin/caddy /usr/bin/faketime \
+    /usr/bin/systemd-analyze
+  do
+    [ -x "$tool" ] || return 1
+  done
 }
 
 # usable_python: print the first that is new enough and complete (Debian packs ensurepip apart).
