@@ -548,6 +548,28 @@ def test_the_doctor_tells_by_its_exit_code(keyturn: Command) -> None:
     assert "WRONG modes of files and folders: others can get at" in wrong.output
 
 
+def test_the_settings_in_force_are_shown(tmp_path: Path) -> None:
+    """With where each is from; of what is secret only that it is set."""
+    file = tmp_path / "keyturn.toml"
+    file.write_text('access_ttl = 300\npublic_url = "https://a.example"\n')
+    given = {
+        "KEYTURN_DATABASE_URL": "postgresql://keyturn:sesame@db.example/keyturn",
+        "KEYTURN_SECRET": "correct-horse-battery-staple-0123456789",
+        "KEYTURN_ACCESS_TTL": "200",
+    }
+    result = Command(tmp_path)("config", "--json", "--config", str(file), **given)
+    shown = {row["setting"]: (row["value"], row["from"]) for row in json.loads(result.output)}
+
+    assert "sesame" not in result.output
+    assert "correct-horse" not in result.output
+    assert shown["KEYTURN_ACCESS_TTL"] == ("200", "KEYTURN_ACCESS_TTL")
+    assert shown["KEYTURN_PUBLIC_URL"] == ("https://a.example", f"public_url in {file}")
+    assert shown["KEYTURN_ISSUER"] == ("https://a.example", "default")
+    assert shown["KEYTURN_RECOVER"] == ("true", "default")
+    assert shown["KEYTURN_SECRET"] == ("(hidden)", "KEYTURN_SECRET")
+    assert shown["KEYTURN_DATABASE_URL"][0] == "postgresql://db.example/keyturn"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("users", "list"), ("sessions", "list", "ada"), ("keys", "list"), ("keys", "rotate")],

@@ -28,7 +28,14 @@ def main() -> None:
     """
 
 
-for _command in (server.init, server.serve, server.doctor, backups.backup, backups.restore):
+for _command in (
+    server.init,
+    server.serve,
+    server.config,
+    server.doctor,
+    backups.backup,
+    backups.restore,
+):
     main.add_command(_command)
 for _group in (users.users, sessions.sessions, keys.keys, keys.secrets):
     main.add_command(_group)

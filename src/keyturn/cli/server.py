@@ -10,18 +10,24 @@ from pathlib import Path
 
 import click
 
+from keyturn.server.databases import name_of
 from keyturn.server.exits import FAILED
+from keyturn.server.secret_files import secret_files
 from keyturn.server.settings import (
     DEFAULT_PORT,
     Settings,
     check_binding,
     load_settings,
+    origins_of_settings,
     settings_table,
+    shown_settings,
+    variable,
 )
 
+from .output import as_json_option, show
 from .running import config_option, with_settings
 
-__all__ = ["doctor", "init", "serve"]
+__all__ = ["config", "doctor", "init", "serve"]
 
 
 class _ListsSettings(click.Command):
@@ -52,7 +58,6 @@ def init(settings: Settings) -> None:
     configured. On PostgreSQL the database itself must exist, and only this makes tables in it.
     """
     from keyturn.server.assembly import prepare
-    from keyturn.server.databases import name_of
 
     asyncio.run(prepare(settings, create=True))
     click.echo(f"Ready, with database {name_of(settings)}; start with `keyturn serve`.")
@@ -106,6 +111,26 @@ def _listen(host: str, port: int) -> socket.socket:
         raise click.ClickException(
             f"cannot listen on {host} port {port}: {why}; choose others with --host and --port"
         ) from None
+
+
+@click.command()
+@as_json_option
+@config_option
+def config(config: Path | None, *, as_json: bool) -> None:
+    """Show the settings in force, and where each comes from.
+
+    What is secret is hidden.
+    """
+    settings = load_settings(os.environ, config)
+    origins = origins_of_settings(os.environ, config)
+    values = shown_settings(settings) | {"database_url": name_of(settings)}
+    if not settings.secret:
+        values["secret_file"] = ",".join(map(str, secret_files(settings)))
+    rows = [
+        {"setting": variable(name), "value": value, "from": origins[name]}
+        for name, value in values.items()
+    ]
+    show(rows, as_json=as_json)
 
 
 @click.command()

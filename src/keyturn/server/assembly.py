@@ -139,8 +139,8 @@ async def open_parts(settings: Settings, *, create: bool = False) -> Parts:
     sessions = Sessions(
         store,
         secrets=secrets,
-        issuer=settings.issuer or settings.public_url,
-        audience=settings.audience or None,
+        issuer=settings.issuer,
+        audience=settings.audience,
         policy=policy,
         signing_algorithm=settings.signing_algorithm,
         max_staleness=settings.max_staleness,

@@ -30,7 +30,9 @@ __all__ = [
     "check_binding",
     "is_setting",
     "load_settings",
+    "origins_of_settings",
     "settings_table",
+    "shown_settings",
     "unknown_proxy",
     "variable",
 ]
@@ -278,7 +280,9 @@ def settings_table() -> Iterator[tuple[str, str, str]]:
 def _as_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if value else ""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value)
 
 
 # ── loading ─────────────────────────────────────────────────────────────────────────────────────
@@ -293,17 +297,10 @@ def load_settings(
     Raises:
         ConfigurationError: a setting is unknown or impossible, or the file cannot be read.
     """
-    given: dict[str, Any] = {}
-    if config is not None:
-        for name, value in _read_toml(config).items():
-            label = f"{name} in {config}"
-            _check_known(name, _TABLE, label)
-            given[name] = _read(name, _from_toml(name, value, label), label)
-    names = {variable(name): name for name in _TABLE}
-    for label, text in environment.items():
-        if label.startswith(_PREFIX):
-            _check_known(label, names, label)
-            given[names[label]] = _read(names[label], text, label)
+    given = {
+        name: _read(name, text, label)
+        for name, (text, label) in _given_texts(environment, config).items()
+    }
     if "secret" in given and "secret_file" in given:
         raise ConfigurationError(
             variable("secret"), "is set beside KEYTURN_SECRET_FILE: keep one of the two"
@@ -311,7 +308,49 @@ def load_settings(
     given.setdefault("public_url", f"http://127.0.0.1:{port}")
     given.setdefault("data_dir", _default_data_dir(environment))
     given.setdefault("database_url", f"sqlite:///{given['data_dir'] / 'keyturn.db'}")
+    given["issuer"] = given.get("issuer") or given["public_url"]
+    given["audience"] = given.get("audience") or given["issuer"]
     return Settings(**given)
+
+
+def origins_of_settings(environment: Mapping[str, str], config: Path | None) -> dict[str, str]:
+    """Where the value of each setting comes from: a variable, a file, or the defaults.
+
+    Raises:
+        ConfigurationError: a setting is unknown, or the file cannot be read.
+    """
+    given = _given_texts(environment, config)
+    return {name: given[name][1] if name in given else "default" for name in _TABLE}
+
+
+def _given_texts(environment: Mapping[str, str], config: Path | None) -> dict[str, tuple[str, str]]:
+    """The texts of those settings that were given, and what to call the places they are from."""
+    given: dict[str, tuple[str, str]] = {}
+    if config is not None:
+        for name, value in _read_toml(config).items():
+            label = f"{name} in {config}"
+            _check_known(name, _TABLE, label)
+            given[name] = _from_toml(name, value, label), label
+    names = {variable(name): name for name in _TABLE}
+    for label, text in environment.items():
+        if label.startswith(_PREFIX):
+            _check_known(label, names, label)
+            given[names[label]] = text, label
+    return given
+
+
+def shown_settings(settings: Settings) -> dict[str, str]:
+    """The values by name, as texts to be looked at: of what is secret only that it is set."""
+    return {
+        field.name: _as_text(getattr(settings, field.name))
+        if field.repr
+        else _hidden(getattr(settings, field.name))
+        for field in dataclasses.fields(Settings)
+    }
+
+
+def _hidden(value: Any) -> str:
+    return "(hidden)" if value else ""
 
 
 def _read_toml(config: Path) -> dict[str, Any]:
