@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 ORDER = [
     {"core", "_version"},
-    {"coalesce", "stores"},
+    {"coalesce", "feed", "hosts", "staleness", "stores"},
     {"signing_keys"},
     {"sessions"},
     {"accounts"},
@@ -43,7 +43,8 @@ PURE_STDLIB = {
 PURE_THIRD_PARTY = {"cryptography", "msgspec"}
 
 CLOCKS_AND_CHANCE = {"time", "secrets", "random", "uuid"}
-WITHOUT_CLOCK = {"core", "coalesce", "stores", "signing_keys", "accounts", "wire"}
+WITHOUT_CLOCK = {"core", "coalesce", "feed", "staleness", "stores"}
+WITHOUT_CLOCK |= {"signing_keys", "accounts", "wire"}
 EXCEPTIONS = {
     ("keyturn.accounts.service", "secrets"): "makes the ids of users",
     ("keyturn.stores.sqlite.engine", "time"): "measures how long a job has waited",

@@ -158,7 +158,7 @@ def verifier() -> Verifier:
     cutoffs = CutoffView()
     cutoffs.apply(Cutoff(**cutoff, expires_at=10**12) for cutoff in ACCESS_TOKENS["cutoffs"])
     return Verifier(
-        Keyring(KEYS.values()),
+        Keyring(KEYS.values()).by_header,
         cutoffs,
         issuer=ACCESS_TOKENS["issuer"],
         audience=ACCESS_TOKENS["audience"],

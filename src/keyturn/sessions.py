@@ -20,7 +20,6 @@ from .core.errors import (
     AccessTokenInvalid,
     ClaimsRefused,
     ConfigurationError,
-    CutoffsStale,
     RefreshRefused,
     RefreshSuperseded,
     RefreshTokenInvalid,
@@ -49,7 +48,9 @@ from .core.model import (
 from .core.refresh_token import RefreshToken
 from .core.rotation import Decision, Verdict, absolute_end, decide, ending, idle_end
 from .core.server_secret import ServerSecrets
+from .feed import Feed, news_to
 from .signing_keys import SigningKeys
+from .staleness import Staleness
 from .stores.base import Ending, Store, Swap, SweepBounds
 
 __all__ = ["Sessions"]
@@ -112,23 +113,29 @@ class Sessions:
     ) -> None:
         if not issuer:
             raise ConfigurationError("issuer", "is missing")
-        if on_stale not in {"allow", "refuse"}:
-            raise ConfigurationError("on_stale", "must be allow or refuse")
         self.store = store
         self.secrets = ServerSecrets(secrets)
         self.issuer = issuer
         self.audience = issuer if audience is None else audience
         self.policy = Policy() if policy is None else policy
         self._keys = SigningKeys(store, self.secrets, signing_algorithm, random_bytes)
-        self._max_staleness = max_staleness
-        self._refuse_when_stale = on_stale == "refuse"
         self._clock = clock
         self._steady_clock = steady_clock
         self._random_bytes = random_bytes
         self._cutoffs = CutoffView()
         self._cursor: int | None = None
+        self._staleness = Staleness(
+            self._cutoffs, at_most=max_staleness, on_stale=on_stale, steady_clock=steady_clock
+        )
         self._longest_access_ttl = self.policy.access_ttl
-        self._verifier = self._new_verifier(Keyring(()))
+        self._keyring = Keyring(())
+        self._verifier = self._new_verifier()
+        self.feed = Feed(
+            self._cutoffs,
+            staleness=lambda: self.staleness,
+            nonce=random_bytes(8).hex(),
+        )
+        """What this process learns of revocations and keys, for those who follow it."""
         self._gets = Coalescer(self._get_all, key=lambda sid: sid, lanes=store.lanes)
         self._swaps = Coalescer(store.swap, key=lambda swap: swap.old.sid, lanes=store.lanes)
         self._flights: dict[str, asyncio.Task[Tokens]] = {}
@@ -137,9 +144,9 @@ class Sessions:
         self._sound_until = float("-inf")
         self._silent_until: dict[tuple[str, type[Exception]], float] = {}
 
-    def _new_verifier(self, keyring: Keyring) -> access_token.Verifier:
+    def _new_verifier(self) -> access_token.Verifier:
         return access_token.Verifier(
-            keyring,
+            self._keyring.by_header,
             self._cutoffs,
             issuer=self.issuer,
             audience=self.audience,
@@ -201,7 +208,7 @@ class Sessions:
         longest = await self.store.longest_access_ttl(at_least)
         if longest > self._longest_access_ttl:
             self._longest_access_ttl = longest
-            self._verifier = self._new_verifier(self.keyring)
+            self._verifier = self._new_verifier()
 
     @property
     def cutoff_ttl(self) -> int:
@@ -328,8 +335,7 @@ class Sessions:
             AccessTokenRevoked: its session ended, or its claims changed.
             CutoffsStale: what is revoked was never learnt, or too long ago.
         """
-        if self._refuse_when_stale or self._cutoffs.known_at is None:
-            self._check_staleness()
+        self._staleness.check()
         return self._verifier.verify(token, int(self._clock()))
 
     def read(self, token: str) -> AccessToken:
@@ -344,17 +350,12 @@ class Sessions:
     @property
     def staleness(self) -> float:
         """Seconds since this process last knew every cutoff of the store; infinite before."""
-        known_at = self._cutoffs.known_at
-        return float("inf") if known_at is None else self._steady_clock() - known_at
+        return self._staleness.seconds
 
     @property
     def stale(self) -> bool:
         """Whether ``staleness`` is beyond ``max_staleness``."""
-        return self.staleness > self._max_staleness
-
-    def _check_staleness(self) -> None:
-        if self._cutoffs.known_at is None or self.stale:
-            raise CutoffsStale
+        return self._staleness.excessive
 
     # ── exchange ────────────────────────────────────────────────────────────────────────────────
 
@@ -622,14 +623,16 @@ class Sessions:
 
     def apply(self, cutoffs: Iterable[Cutoff]) -> None:
         """Make cutoffs that a store returned effective in this process at once."""
-        self._cutoffs.apply(cutoffs)
+        news = news_to(self._cutoffs, cutoffs)
+        self._cutoffs.apply(news)
+        self.feed.tell_cutoffs(news)
 
     async def catch_up(self, *, everything: bool = False) -> None:
         """Learn the cutoffs that were recorded since the last time, or all of them."""
         asked_at = self._steady_clock()
         cursor = None if everything else self._cursor
         self._cursor, news = await self.store.cutoffs(cursor, self.now())
-        self._cutoffs.apply(news)
+        self.apply(news)
         self._cutoffs.caught_up(asked_at)
 
     async def _follow_for_ever(self) -> None:
@@ -660,7 +663,7 @@ class Sessions:
     @property
     def keyring(self) -> Keyring:
         """The signing keys in force, for the JWK set."""
-        return self._verifier.keyring
+        return self._keyring
 
     async def rotate_keys(self) -> str:
         """Make a new signing key and return its ``kid``. It is published now and used once every
@@ -672,8 +675,10 @@ class Sessions:
 
     async def _read_keys(self) -> None:
         keyring = await self._keys.read(self.keyring)
-        if keyring is not self.keyring:
-            self._verifier.use(keyring)
+        if keyring is not self._keyring:
+            self._keyring = keyring
+            self._verifier.use(keyring.by_header)
+            self.feed.tell_keys(keyring.jwks())
 
     # ── minting ─────────────────────────────────────────────────────────────────────────────────
 

@@ -31,7 +31,7 @@ def view_of(*applied: Cutoff) -> CutoffView:
 
 
 def said(view: CutoffView) -> tuple[object, ...]:
-    return view.of(SID), view.of(OTHER_SID), view.issued_until, view.size
+    return view.of(SID), view.of(OTHER_SID), view.issued_until, len(view.live)
 
 
 @given(st.lists(cutoffs, max_size=4), st.data())
@@ -90,7 +90,7 @@ def test_the_emergency_cutoff_voids_by_time_of_issue(issued_at: int, void: bool)
 
     assert view.issued_until == 1000
     assert view.voids(SID, ALL_VERSIONS, issued_at) is void
-    assert view.size == 0
+    assert view.live == ()
 
 
 def test_an_older_emergency_cutoff_takes_nothing_back() -> None:
@@ -106,7 +106,7 @@ def test_expired_cutoffs_are_forgotten_to_the_second() -> None:
 
     view.forget(100)
 
-    assert (view.of(SID), view.size) == (None, 1)
+    assert (view.of(SID), len(view.live)) == (None, 1)
     assert view.of(OTHER_SID) is not None
 
 

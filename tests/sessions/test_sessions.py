@@ -698,12 +698,12 @@ async def test_cutoffs_that_void_nothing_any_more_are_forgotten(
     """D13: what is held in memory does not grow for ever."""
     tokens = await sessions.create("ada")
     await sessions.revoke(tokens.session.sid)
-    held = sessions._cutoffs.size
+    held = len(sessions._cutoffs.live)
     clock.sleep(sessions.cutoff_ttl)
 
     await sessions._reload()
 
-    assert (held, sessions._cutoffs.size) == (1, 0)
+    assert (held, len(sessions._cutoffs.live)) == (1, 0)
 
 
 async def test_a_store_that_fails_for_long_fills_no_log(

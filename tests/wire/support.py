@@ -15,7 +15,7 @@ from keyturn.stores.memory import MemoryStore
 from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.http import Header, Request, Response
 from keyturn.wire.openapi import describe
-from keyturn.wire.routes import METADATA_PATH, ROUTES
+from keyturn.wire.routes import METADATA_PATH, routes_of
 from keyturn.wire.settings import WireSettings
 from tests.accounts.support import PASSWORD, InstantHasher
 from tests.support import ISSUER, Clock, loaded
@@ -24,6 +24,7 @@ ORIGIN: Final = ISSUER
 TRUSTED: Final = "https://app.example.com"
 STRANGER: Final = "https://evil.example"
 CLIENT: Final = "192.0.2.1"
+FOLLOWING: Final = "a-token-of-the-services-that-follow"
 PAGE: Final = {"sec-fetch-site": "same-origin", "origin": ORIGIN}
 
 ACCESS: Final = "__Host-accessToken"
@@ -37,6 +38,7 @@ class Answer:
         self.status = response.status
         self.headers = response.headers
         self.body = response.body
+        self.stream = response.stream
 
     @property
     def json(self) -> Any:
@@ -96,6 +98,7 @@ class Site:
         self.hashing = PasswordHashing(InstantHasher())
         self.accounts = Accounts(users, sessions, hashing=self.hashing)
         self.endpoints = Endpoints(sessions, self.accounts, settings)
+        self.documented = describe(routes_of(settings), settings)["paths"]
 
     def break_down(self, fault: Exception | None) -> None:
         self.store.fault = self.users.fault = fault
@@ -136,7 +139,7 @@ class Site:
 
     async def send(self, request: Request) -> Answer:
         answer = Answer(await self.endpoints.handle(request))
-        check_documented(request, answer)
+        check_documented(request, answer, self.documented)
         return answer
 
     async def log_in(self, *, remember: bool = True) -> Tokens:
@@ -149,17 +152,14 @@ class Site:
         return [session.sid for session in await self.sessions.list(user.id)]
 
 
-DOCUMENTED: Final = describe(ROUTES, WireSettings(public_url=ORIGIN))["paths"]
-
-
-def check_documented(request: Request, answer: Answer) -> None:
+def check_documented(request: Request, answer: Answer, paths: dict[str, Any]) -> None:
     """Whatever a test provokes, the OpenAPI document has to know it. What belongs to no route, no
     route can document.
     """
     path = re.sub("^/sessions/[^/]*$", "/sessions/{sid}", request.path)
     path = re.sub(f"^{METADATA_PATH}/.*", METADATA_PATH, path)
     method = {"HEAD": "get"}.get(request.method, request.method.lower())
-    operation = DOCUMENTED.get(path, {}).get(method)
+    operation = paths.get(path, {}).get(method)
     if operation is None or not request.method.isupper():
         assert answer.status in {204, 403, 404, 405, 413, 431}
         return
@@ -175,6 +175,10 @@ def cookies_of(tokens: Tokens) -> dict[str, str]:
     return {ACCESS: tokens.access_token, REFRESH: tokens.refresh_token}
 
 
+EVERYTHING: Final = WireSettings(public_url=ORIGIN, revocations_tokens=(FOLLOWING,))
+"""Settings with which there is every endpoint."""
+
+
 @asynccontextmanager
 async def site(
     clock: Clock,
@@ -186,7 +190,7 @@ async def site(
     memory = MemoryStore()
     store, users = Breakable(memory), Breakable(open_users(memory))
     async with loaded(store, clock, policy=policy, **options) as sessions:
-        place = Site(store, users, sessions, settings or WireSettings(public_url=ORIGIN))
+        place = Site(store, users, sessions, settings or EVERYTHING)
         await place.accounts.register("Ada", "ada@example.com", "Ada Lovelace", PASSWORD)
         yield place
         place.break_down(None)

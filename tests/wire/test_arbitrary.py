@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keyturn.wire.http import Request
 from keyturn.wire.routes import ROUTES
 from tests.support import Clock
-from tests.wire.support import ACCESS, ORIGIN, REFRESH, STRANGER, site
+from tests.wire.support import ACCESS, FOLLOWING, ORIGIN, REFRESH, STRANGER, site
 
 PATHS = [route.path for route in ROUTES] + ["/sessions/AAAAAAAAAAAAAAAAAAAAAA", "/sessions/"]
 FIELDS = ["username", "email", "fullname", "password", "remember", "refreshToken", "newPassword"]
@@ -26,11 +26,13 @@ HEADERS = [
     b"user-agent",
     b"x-forwarded-for",
     b"if-none-match",
+    b"last-event-id",
     b"access-control-request-method",
 ]
 LIKELY = [
     b"application/json",
     b"Bearer a.b.c",
+    f"Bearer {FOLLOWING}".encode(),
     b"same-origin",
     b"cross-site",
     b"null",

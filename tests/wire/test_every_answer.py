@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from keyturn.core.errors import StoreUnavailable
 from keyturn.wire.openapi import describe
@@ -13,6 +14,8 @@ from keyturn.wire.settings import CookieSettings, WireSettings
 from tests.accounts.support import PASSWORD
 from tests.support import Clock
 from tests.wire.support import (
+    EVERYTHING,
+    FOLLOWING,
     ORIGIN,
     PAGE,
     STRANGER,
@@ -43,13 +46,15 @@ SETS_COOKIES = {"login", "refresh", "logout", "changePassword"}
 
 
 async def ask(here: Site, route: Route, **more: Any) -> Answer:
-    """Ask as a signed-in page would, and rightly."""
+    """Ask as a signed-in page would, or a service that follows, and rightly."""
     tokens = await here.log_in()
     other = await here.log_in()
     path = route.path.replace("{sid}", other.session.sid)
     more.setdefault("headers", PAGE)
     more.setdefault("method", route.method)
     more.setdefault("body", BODIES.get(route.path))
+    if route.follows:
+        more.setdefault("bearer", FOLLOWING)
     await here.sessions.catch_up()
     return await here.ask(path=path, cookies=cookies_of(tokens), **more)
 
@@ -65,7 +70,8 @@ def assert_safe(answer: Answer) -> None:
     assert answer["vary"] == "Origin, Sec-Fetch-Site"
     assert answer["x-content-type-options"] == "nosniff"
     assert answer.all("server") == answer.all("x-powered-by") == []
-    assert answer["content-length"] == str(len(answer.body))
+    length = str(len(answer.body))
+    assert answer.all("content-length") == ([length] if answer.stream is None else [])
 
 
 @every_route
@@ -186,7 +192,8 @@ async def test_head_is_get_without_the_body(here: Site, route: Route) -> None:
     got = await ask(here, route)
     headed = await ask(here, route, method="HEAD")
 
-    assert (headed.status, headed.body) == (got.status, b"")
+    assert (headed.status, headed.body, headed.stream) == (got.status, b"", None)
+    assert (got.stream is not None) == route.follows
     if route.operation != "listSessions":  # each asking signs in anew
         assert headed.headers == got.headers
     assert (await ask(here, route, method="POST"))["allow"] == "GET, HEAD"
@@ -214,6 +221,7 @@ async def test_headers_beyond_32_kib_are_refused(here: Site, route: Route) -> No
     tokens = await here.log_in()
     room -= len("cookie") + sum(len(n) + len(v) + 1 for n, v in cookies_of(tokens).items()) + 2
     room -= len("content-type" + "application/json") if route.path in BODIES else 0
+    room -= len("authorization" + "Bearer " + FOLLOWING) if route.follows else 0
 
     fitting = await ask(here, route, headers=PAGE | {"x": "y" * (room - 1)})
     beyond = await ask(here, route, headers=PAGE | {"x": "y" * room})
@@ -268,7 +276,7 @@ async def test_a_field_that_is_not_asked_for_is_refused(here: Site, route: Route
 
 @pytest.fixture
 def sharing() -> WireSettings:
-    return WireSettings(public_url=ORIGIN, trusted_origins=(TRUSTED,))
+    return structs.replace(EVERYTHING, trusted_origins=(TRUSTED,))
 
 
 @pytest.mark.parametrize("origin", [STRANGER, "null", "*", ORIGIN + ".evil.example", ORIGIN])
@@ -339,7 +347,7 @@ async def test_nothing_is_built_from_the_host_header(here: Site, host: str) -> N
 
 # ── our faults ──────────────────────────────────────────────────────────────────────────────────
 
-NEEDS_NO_STORE = {"me", "jwks", "metadata", "healthz", "openapi"}
+NEEDS_NO_STORE = {"me", "jwks", "metadata", "followRevocations", "healthz", "openapi"}
 
 
 @every_route
@@ -358,7 +366,10 @@ async def test_whatever_fails_behind_us_is_503(
     await here.sessions.catch_up()
     here.break_down(fault)
 
-    answer = await here.ask(route.method, path, body, headers=PAGE, cookies=cookies_of(tokens))
+    bearer = FOLLOWING if route.follows else None
+    answer = await here.ask(
+        route.method, path, body, headers=PAGE, cookies=cookies_of(tokens), bearer=bearer
+    )
 
     if route.operation in NEEDS_NO_STORE:
         assert answer.status == 200

@@ -8,6 +8,7 @@ is read, written again and compared: what we would not have written is refused.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from .errors import (
     AccessTokenRevoked,
     ClaimsRefused,
 )
-from .keyring import Keyring, SigningKey
+from .keyring import SigningKey, VerifyingKey
 from .model import ALL_VERSIONS, Claims
 
 __all__ = [
@@ -158,7 +159,8 @@ def _depth(value: Any) -> int:
 
 
 class Verifier:
-    """Checks access tokens of one issuer for one audience. Does no I/O.
+    """Checks access tokens of one issuer for one audience, with ``keys`` by the header that each
+    writes. Does no I/O.
 
     Good signatures are remembered in a cache bounded in bytes and keyed by the whole token, so a
     token seen before costs a look-up; its time and its session's cutoff are judged every time.
@@ -166,7 +168,7 @@ class Verifier:
 
     def __init__(
         self,
-        keyring: Keyring,
+        keys: Mapping[str, VerifyingKey],
         cutoffs: CutoffView,
         *,
         issuer: str,
@@ -174,16 +176,16 @@ class Verifier:
         longest_ttl: int,
         cache_bytes: int = 8 << 20,
     ) -> None:
+        self._keys = keys
         self._cutoffs = cutoffs
         self._issuer = issuer
         self._audience = audience
         self._longest_ttl = longest_ttl
         self._cache = _Cache(cache_bytes)
-        self.keyring = keyring
 
-    def use(self, keyring: Keyring) -> None:
+    def use(self, keys: Mapping[str, VerifyingKey]) -> None:
         """With other keys, what was found good before may no longer be."""
-        self.keyring = keyring
+        self._keys = keys
         self._cache.clear()
 
     def verify(self, token: str, now: int) -> AccessToken:
@@ -220,7 +222,7 @@ class Verifier:
         if len(token) > LONGEST_TOKEN:
             raise ValueError("too long")
         header, body, signature = token.split(".")
-        key = self.keyring.by_header.get(header)
+        key = self._keys.get(header)
         if key is None or not key.verify(
             base64url.decode(signature), f"{header}.{body}".encode("ascii")
         ):

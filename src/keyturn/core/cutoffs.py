@@ -18,9 +18,9 @@ class CutoffView:
         self._known_at: float | None = None
 
     @property
-    def size(self) -> int:
-        """How many sessions have a cutoff."""
-        return len(self._by_sid)
+    def live(self) -> tuple[Cutoff, ...]:
+        """Those of sessions."""
+        return tuple(self._by_sid.values())
 
     @property
     def issued_until(self) -> int:

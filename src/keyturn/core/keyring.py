@@ -23,7 +23,9 @@ __all__ = [
     "PUBLISHED_AHEAD",
     "Keyring",
     "PrivateKey",
+    "PublicKey",
     "SigningKey",
+    "VerifyingKey",
     "generate",
 ]
 
@@ -37,25 +39,21 @@ PUBLISHED_AHEAD: Final = 900
 """Seconds between a key's publication and its first use: three lives of such a copy."""
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
 
-class SigningKey:
-    """A private key, used with exactly one algorithm.
+class VerifyingKey:
+    """A public key, used with exactly one algorithm.
 
     Raises:
         ConfigurationError: there is no such algorithm, or the key does not fit it, or is weak.
     """
 
-    def __init__(
-        self, private_key: PrivateKey, algorithm: str, *, created_at: int, use_from: int
-    ) -> None:
-        self.private_key = private_key
-        self.algorithm = algorithm
-        self.created_at = created_at
-        self.use_from = use_from
+    def __init__(self, public_key: PublicKey, algorithm: str) -> None:
         if algorithm not in ALGORITHMS:
             raise _unknown_algorithm()
-        self._members, self.sign, self.verify = _KINDS[algorithm](private_key)
+        self.algorithm = algorithm
+        self._members, self.verify = _KINDS[algorithm](public_key)
         self.kid = _thumbprint(self._members)
         header = {"alg": algorithm, "kid": self.kid, "typ": "at+jwt"}
         self.header = base64url.encode(msgspec.json.encode(header))
@@ -65,6 +63,27 @@ class SigningKey:
     def jwk(self) -> dict[str, str]:
         """The public key, as RFC 7517, section 4, lays it out."""
         return {**self._members, "alg": self.algorithm, "kid": self.kid, "use": "sig"}
+
+
+class SigningKey(VerifyingKey):
+    """A private key, which also verifies what it signed."""
+
+    def __init__(
+        self, private_key: PrivateKey, algorithm: str, *, created_at: int, use_from: int
+    ) -> None:
+        super().__init__(private_key.public_key(), algorithm)
+        self.private_key = private_key
+        self.created_at = created_at
+        self.use_from = use_from
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of ``data``, as RFC 7518, section 3, and RFC 8037 lay it out."""
+        if isinstance(self.private_key, ec.EllipticCurvePrivateKey):
+            r, s = utils.decode_dss_signature(self.private_key.sign(data, _ECDSA))
+            return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        if isinstance(self.private_key, rsa.RSAPrivateKey):
+            return self.private_key.sign(data, *_RSASSA)
+        return self.private_key.sign(data)
 
 
 class Keyring:
@@ -127,67 +146,48 @@ def _thumbprint(members: dict[str, str]) -> str:
     return base64url.encode(digest.finalize())
 
 
-_Kind = tuple[dict[str, str], Callable[[bytes], bytes], Callable[[bytes, bytes], bool]]
+_Kind = tuple[dict[str, str], Callable[[bytes, bytes], bool]]
+_ECDSA: Final = ec.ECDSA(SHA256())
+_RSASSA: Final = (padding.PKCS1v15(), SHA256())
 
 
-def _es256(private_key: PrivateKey) -> _Kind:
-    if not isinstance(private_key, ec.EllipticCurvePrivateKey) or not isinstance(
-        private_key.curve, ec.SECP256R1
+def _es256(public_key: PublicKey) -> _Kind:
+    if not isinstance(public_key, ec.EllipticCurvePublicKey) or not isinstance(
+        public_key.curve, ec.SECP256R1
     ):
         raise ConfigurationError("signing_algorithm", "ES256 needs a key on P-256")
-    public_key = private_key.public_key()
     numbers = public_key.public_numbers()
-    scheme = ec.ECDSA(SHA256())
-
-    def sign(data: bytes) -> bytes:
-        r, s = utils.decode_dss_signature(private_key.sign(data, scheme))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    x, y = (base64url.encode(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
 
     def verify(signature: bytes, data: bytes) -> bool:
         if len(signature) != 64:
             return False
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-        return _holds(public_key.verify, utils.encode_dss_signature(r, s), data, scheme)
+        return _holds(public_key.verify, utils.encode_dss_signature(r, s), data, _ECDSA)
 
-    members = {
-        "crv": "P-256",
-        "kty": "EC",
-        "x": base64url.encode(numbers.x.to_bytes(32, "big")),
-        "y": base64url.encode(numbers.y.to_bytes(32, "big")),
-    }
-    return members, sign, verify
+    return {"crv": "P-256", "kty": "EC", "x": x, "y": y}, verify
 
 
-def _eddsa(private_key: PrivateKey) -> _Kind:
-    if not isinstance(private_key, ed25519.Ed25519PrivateKey):
+def _eddsa(public_key: PublicKey) -> _Kind:
+    if not isinstance(public_key, ed25519.Ed25519PublicKey):
         raise ConfigurationError("signing_algorithm", "EdDSA needs an Ed25519 key")
-    public_key = private_key.public_key()
 
     def verify(signature: bytes, data: bytes) -> bool:
         return _holds(public_key.verify, signature, data)
 
-    members = {
-        "crv": "Ed25519",
-        "kty": "OKP",
-        "x": base64url.encode(public_key.public_bytes_raw()),
-    }
-    return members, private_key.sign, verify
+    x = base64url.encode(public_key.public_bytes_raw())
+    return {"crv": "Ed25519", "kty": "OKP", "x": x}, verify
 
 
-def _rs256(private_key: PrivateKey) -> _Kind:
-    if not isinstance(private_key, rsa.RSAPrivateKey) or private_key.key_size < _LEAST_RSA_BITS:
+def _rs256(public_key: PublicKey) -> _Kind:
+    if not isinstance(public_key, rsa.RSAPublicKey) or public_key.key_size < _LEAST_RSA_BITS:
         raise ConfigurationError("signing_algorithm", f"RS256 needs RSA of {_LEAST_RSA_BITS} bits")
-    public_key = private_key.public_key()
     numbers = public_key.public_numbers()
 
-    def sign(data: bytes) -> bytes:
-        return private_key.sign(data, padding.PKCS1v15(), SHA256())
-
     def verify(signature: bytes, data: bytes) -> bool:
-        return _holds(public_key.verify, signature, data, padding.PKCS1v15(), SHA256())
+        return _holds(public_key.verify, signature, data, *_RSASSA)
 
-    members = {"e": _unsigned(numbers.e), "kty": "RSA", "n": _unsigned(numbers.n)}
-    return members, sign, verify
+    return {"e": _unsigned(numbers.e), "kty": "RSA", "n": _unsigned(numbers.n)}, verify
 
 
 def _unsigned(number: int) -> str:
@@ -202,7 +202,7 @@ def _holds(check: Callable[..., None], *arguments: Any) -> bool:
     return True
 
 
-_KINDS: Final[dict[str, Callable[[PrivateKey], _Kind]]] = {
+_KINDS: Final[dict[str, Callable[[PublicKey], _Kind]]] = {
     "ES256": _es256,
     "EdDSA": _eddsa,
     "RS256": _rs256,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 
 from keyturn.wire.endpoints import Endpoints
@@ -68,7 +69,14 @@ class App:
                 "headers": response.headers,
             }
         )
-        await send({"type": "http.response.body", "body": response.body})
+        if response.stream is None:
+            await send({"type": "http.response.body", "body": response.body})
+        else:
+            await _send_stream(response.stream, receive, send)
+
+    def end_streams(self) -> None:
+        """To be called as the server stops, before it waits for answers that have begun."""
+        self._endpoints.end_streams()
 
     def _own_path(self, scope: _Message) -> str:
         """The path below the base path, which a proxy in front may have taken off already."""
@@ -101,3 +109,27 @@ async def _read_body(receive: _Receive) -> bytes | None:
         length += len(chunks[-1])
         if length > LONGEST_BODY or not message.get("more_body", False):
             return b"".join(chunks)
+
+
+async def _send_stream(stream: AsyncGenerator[bytes, None], receive: _Receive, send: _Send) -> None:
+    """Send the chunks as they come, until there are no more or the client has gone."""
+    sending = asyncio.create_task(_send_chunks(stream, send))
+    leaving = asyncio.create_task(_until_gone(receive))
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sending.cancel()
+        leaving.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
+
+
+async def _send_chunks(stream: AsyncGenerator[bytes, None], send: _Send) -> None:
+    async with aclosing(stream):
+        async for chunk in stream:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(receive: _Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -100,6 +100,7 @@ def wire_settings_of(settings: Settings) -> WireSettings:
             insecure_http=settings.cookie_insecure_http,
         ),
         registration=settings.registration,
+        revocations_tokens=settings.revocations_token,
     )
 
 

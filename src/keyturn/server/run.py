@@ -23,6 +23,7 @@ import uvicorn
 import uvloop
 
 from keyturn.core.errors import KeyturnError
+from keyturn.integrations.asgi import App
 
 from .assembly import application, prepare
 from .connections import SECONDS_IDLE, Connection, raise_file_limit
@@ -100,6 +101,18 @@ def _give_memory_back() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
+class _Server(uvicorn.Server):
+    """Lets followers go as soon as it stops, as it would wait for them to the last."""
+
+    def __init__(self, config: uvicorn.Config, app: App) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.end_streams()
+        await super().shutdown(sockets)
+
+
 async def _answer(settings: Settings, listener: socket.socket) -> None:
     async with application(settings) as app:
         config = uvicorn.Config(
@@ -115,7 +128,7 @@ async def _answer(settings: Settings, listener: socket.socket) -> None:
             timeout_keep_alive=SECONDS_IDLE,
             timeout_graceful_shutdown=_SECONDS_TO_FINISH,
         )
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await _Server(config, app).serve(sockets=[listener])
 
 
 # ── several processes ───────────────────────────────────────────────────────────────────────────

@@ -7,14 +7,13 @@ never decoded: so it cannot be read in two ways. What is generated is base64url 
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import stat
 from pathlib import Path
-from typing import Final
 
 from keyturn.core import base64url
 from keyturn.core.errors import ConfigurationError
+from keyturn.wire.settings import check_random
 
 from .settings import Settings
 
@@ -28,9 +27,6 @@ __all__ = [
     "secret_files",
     "sync_folder",
 ]
-
-_LEAST_DISTINCT: Final = 8  # of 32 random hexadecimal digits, one text in thirty million has fewer
-_SECRET: Final = re.compile(r"[!-+\--~]{32,1024}")  # printable ASCII but space and comma
 
 
 def find_secrets(settings: Settings) -> tuple[bytes, ...]:
@@ -122,12 +118,7 @@ def make_private_folder(folder: Path) -> None:
 
 
 def _checked(text: str, label: str) -> bytes:
-    if not _SECRET.fullmatch(text):
-        raise ConfigurationError(
-            label, "must be at least 32 printable characters without spaces and commas"
-        )
-    if len(set(text)) < _LEAST_DISTINCT:
-        raise ConfigurationError(label, "must be random: try `keyturn secrets new FILE`")
+    check_random(label, text)
     return text.encode()
 
 

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 from keyturn.core.errors import ConfigurationError
 from keyturn.core.keyring import ALGORITHMS
 from keyturn.core.model import DAY
-from keyturn.wire.settings import is_loopback
+from keyturn.hosts import is_loopback
 
 __all__ = [
     "DEFAULT_PORT",
@@ -250,6 +250,14 @@ class Settings:
             "Whether a stale server still accepts access tokens: allow or refuse",
         ),
     ] = "allow"
+    revocations_token: Annotated[
+        tuple[str, ...],
+        _Setting(
+            _list,
+            "What other services present to follow revocations, at least 32 random characters;"
+            " several may be good at once, none: nobody can",
+        ),
+    ] = dataclasses.field(default=(), repr=False)
     event_retention: Annotated[int, _Setting(_seconds, "How long events are kept")] = 90 * DAY
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from contextlib import aclosing
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from .errors import CrossOrigin, MethodNotAllowed, NotFound
 from .handlers import Handler, Handlers
 from .http import Request, Response, check_size
 from .problems import Problems
-from .routes import METADATA_PATH, ROUTES, SESSION_PATH, Route
+from .routes import METADATA_PATH, SESSION_PATH, Route, routes_of
 from .settings import REFRESH_PATH, WireSettings
 
 __all__ = ["Endpoints"]
@@ -35,9 +36,10 @@ class Endpoints:
 
     def __init__(self, sessions: Sessions, accounts: Accounts, settings: WireSettings) -> None:
         self.settings = settings
+        self._feed = sessions.feed
         self._problems = Problems(sessions.now)
         handlers = Handlers(sessions, accounts, settings, self._problems)
-        self._places = _arrange(handlers.by_operation)
+        self._places = _arrange(routes_of(settings), handlers.by_operation)
         # RFC 8414, section 3: the path of an issuer comes behind the well-known one.
         issuer_path = urlsplit(sessions.issuer).path.rstrip("/")
         self._places[METADATA_PATH + issuer_path] = self._places[METADATA_PATH]
@@ -52,6 +54,12 @@ class Endpoints:
         except Exception as error:  # noqa: BLE001  whatever it was, somebody waits for an answer
             response = self._problems.answer_to(error)
         return self._finish(request, response)
+
+    def end_streams(self) -> None:
+        """Let those go who follow what happens here. To be called as the server stops, as it waits
+        for answers that have begun.
+        """
+        self._feed.close()
 
     async def _answer(self, request: Request) -> Response:
         check_size(request)
@@ -92,16 +100,27 @@ class Endpoints:
         finished += headers.cors(request.header(b"origin"), self._trusted_at(request.path))
         if all(name != b"cache-control" for name, _ in response.headers):
             finished.append(headers.NO_STORE)
-        if response.status not in {204, 304}:
+        if response.status not in {204, 304} and response.stream is None:
             finished.append((b"content-length", b"%d" % len(response.body)))
-        body = b"" if request.method == "HEAD" else response.body
-        return Response(response.status, finished, body)
+        if request.method == "HEAD":
+            return Response(response.status, finished)
+        stream = None if response.stream is None else self._guarded(response.stream)
+        return Response(response.status, finished, response.body, stream)
+
+    async def _guarded(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """The stream; it ends early where something was not foreseen, as its status is sent."""
+        try:
+            async with aclosing(stream):
+                async for chunk in stream:
+                    yield chunk
+        except Exception as error:  # noqa: BLE001  whatever it was, the client can come again
+            self._problems.answer_to(error)
 
 
-def _arrange(handlers: Mapping[str, Handler]) -> dict[str, _Methods]:
+def _arrange(routes: Iterable[Route], handlers: Mapping[str, Handler]) -> dict[str, _Methods]:
     """Routes and their handlers by path and method."""
     places: dict[str, _Methods] = {}
-    for route in ROUTES:
+    for route in routes:
         methods = places.setdefault(route.path, {})
         methods[route.method] = (route, handlers[route.operation])
         if route.method == "GET":

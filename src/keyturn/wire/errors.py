@@ -12,6 +12,9 @@ KeyturnError
 │                          each other
 ├── CurrentPasswordWrong   the password that was asked for again is wrong
 ├── RegistrationClosed
+├── FollowingRefused       whoever would follow revocations must show a token of the settings
+│   ├── FollowingTokenMissing
+│   └── FollowingTokenInvalid
 └── Unavailable
     └── NotReady           a part of the server that every request needs is missing
 """
@@ -26,6 +29,9 @@ __all__ = [
     "CookieConflict",
     "CrossOrigin",
     "CurrentPasswordWrong",
+    "FollowingRefused",
+    "FollowingTokenInvalid",
+    "FollowingTokenMissing",
     "HeadersTooLarge",
     "MethodNotAllowed",
     "NotFound",
@@ -108,6 +114,24 @@ class RegistrationClosed(KeyturnError):
 
     code = "registration_closed"
     message = "Registration is closed"
+
+
+class FollowingRefused(KeyturnError):
+    """Revocations are told to services that show a token of the settings, to nobody else."""
+
+
+class FollowingTokenMissing(FollowingRefused):
+    """No token was presented."""
+
+    code = "following_token_missing"
+    message = "Unauthorized request"
+
+
+class FollowingTokenInvalid(FollowingRefused):
+    """The token is none of those in the settings; an access token is none either."""
+
+    code = "following_token_invalid"
+    message = "Invalid token for following revocations"
 
 
 class NotReady(Unavailable):

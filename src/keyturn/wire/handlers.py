@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
@@ -12,7 +13,7 @@ import msgspec
 from keyturn.accounts import Accounts
 from keyturn.accounts.errors import InvalidCredentials, InvalidField, TooManyAttempts
 from keyturn.core.access_token import AccessToken
-from keyturn.core.errors import RefreshRefused, RefreshTokenReused, Unavailable
+from keyturn.core.errors import CutoffsStale, RefreshRefused, RefreshTokenReused, Unavailable
 from keyturn.core.keyring import JWKS_MAX_AGE
 from keyturn.core.model import EndReason
 from keyturn.sessions import Sessions
@@ -20,11 +21,19 @@ from keyturn.sessions import Sessions
 from . import security_log, shapes
 from .client import address_of, device_of
 from .delivery import Delivery
-from .errors import CurrentPasswordWrong, NotReady, RegistrationClosed
+from .errors import (
+    CurrentPasswordWrong,
+    FollowingRefused,
+    FollowingTokenInvalid,
+    FollowingTokenMissing,
+    NotReady,
+    RegistrationClosed,
+)
+from .event_stream import stream_of
 from .http import Header, Request, Response
 from .openapi import describe
 from .problems import Problems
-from .routes import JSON, JWKS_PATH, JWKS_TYPE, ROUTES
+from .routes import JSON, JWKS_PATH, JWKS_TYPE, REVOCATIONS_PATH, routes_of
 from .security_log import record
 from .settings import WireSettings
 from .tokens import PresentedTokens
@@ -54,7 +63,7 @@ class Handlers:
         self._problems = problems
         self._presented = PresentedTokens(sessions, settings)
         self._delivery = Delivery(self._presented, settings)
-        self._description = describe(ROUTES, settings)
+        self._description = describe(routes_of(settings), settings)
         self.by_operation: Mapping[str, Handler] = {
             "register": self._register,
             "login": self._login,
@@ -67,6 +76,7 @@ class Handlers:
             "changePassword": self._change_password,
             "jwks": self._jwks,
             "metadata": self._metadata,
+            "followRevocations": self._follow_revocations,
             "healthz": self._healthz,
             "readyz": self._readyz,
             "openapi": self._openapi,
@@ -228,12 +238,34 @@ class Handlers:
         return Response(200, [(b"content-type", JWKS_TYPE.encode()), *caching], keys)
 
     async def _metadata(self, _request: Request, _: None) -> Response:
-        return _document(
-            {
-                "issuer": self._sessions.issuer,
-                "jwks_uri": self._settings.public_url + JWKS_PATH,
-            }
-        )
+        metadata = {
+            "issuer": self._sessions.issuer,
+            "jwks_uri": self._settings.public_url + JWKS_PATH,
+        }
+        if self._settings.revocations_tokens:
+            metadata["revocations_uri"] = self._settings.public_url + REVOCATIONS_PATH
+        return _document(metadata)
+
+    async def _follow_revocations(self, request: Request, _: None) -> Response:
+        address = self._address(request)
+        try:
+            self._check_follower(request)
+        except FollowingRefused as error:
+            record("following_refused", code=error.code, address=address)
+            raise
+        if self._sessions.staleness == float("inf"):
+            raise CutoffsStale
+        record("following", address=address)
+        return stream_of(self._sessions.feed, request)
+
+    def _check_follower(self, request: Request) -> None:
+        presented = self._presented.bearer(request)
+        if presented is None:
+            raise FollowingTokenMissing
+        token = presented.encode("latin-1")
+        tokens = self._settings.revocations_tokens
+        if not any(hmac.compare_digest(token, known.encode()) for known in tokens):
+            raise FollowingTokenInvalid
 
     async def _healthz(self, _request: Request, _: None) -> Response:
         return _success(shapes.Health(status="up"), "Up")

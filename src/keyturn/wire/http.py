@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -72,11 +72,12 @@ class Request(msgspec.Struct, frozen=True, dict=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """What the client is answered."""
+    """What the client is answered: a body, or a stream of chunks that come in their own time."""
 
     status: int
     headers: Sequence[Header] = ()
     body: bytes = b""
+    stream: AsyncGenerator[bytes, None] | None = None
 
 
 def check_size(request: Request) -> None:

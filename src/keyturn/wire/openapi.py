@@ -25,11 +25,19 @@ _SESSION_ID: Final = {
     "required": True,
     "schema": {"type": "string"},
 }
+_LAST_EVENT_ID: Final = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "Of the last event that came; what was told since is told, or everything",
+    "schema": {"type": "string"},
+}
 
 
 def describe(routes: Sequence[Route], settings: WireSettings) -> dict[str, Any]:
     """The document, to be written as JSON."""
-    shapes = {shape for route in routes for shape in (route.body, route.data) if shape}
+    shapes = {
+        shape for route in routes for shape in (route.body, route.data, *route.events) if shape
+    }
     _, components = msgspec.json.schema_components([*shapes, Problem], ref_template=_REFERENCES)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -43,6 +51,7 @@ def describe(routes: Sequence[Route], settings: WireSettings) -> dict[str, Any]:
             "schemas": dict(sorted(components.items())),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "following": {"type": "http", "scheme": "bearer"},
                 "cookie": {
                     "type": "apiKey",
                     "in": "cookie",
@@ -61,6 +70,9 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.path == SESSION_PATH:
         operation["parameters"] = [_SESSION_ID]
+    if route.follows:
+        operation["parameters"] = [_LAST_EVENT_ID]
+        operation["security"] = [{"following": []}]
     if route.body is not NoFields:
         operation["requestBody"] = {
             "content": {JSON: {"schema": _reference(route.body)}},
@@ -72,7 +84,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _successes(route: Route) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "object"}
+    schema: dict[str, Any] = {"type": "string" if route.follows else "object"}
     if route.data is not None:
         schema["required"] = ["data", "message"]
         schema["properties"] = {"data": _reference(route.data), "message": {"type": "string"}}

@@ -35,6 +35,8 @@ from .errors import (
     CookieConflict,
     CrossOrigin,
     CurrentPasswordWrong,
+    FollowingRefused,
+    FollowingTokenMissing,
     HeadersTooLarge,
     MethodNotAllowed,
     NotFound,
@@ -56,6 +58,7 @@ _STATUSES: Final[dict[type[KeyturnError], int]] = {
     InvalidField: 400,
     PasswordRefused: 400,
     AccessRefused: 401,
+    FollowingRefused: 401,
     InvalidCredentials: 401,
     RefreshRefused: 401,
     CrossOrigin: 403,
@@ -76,7 +79,12 @@ _STATUSES: Final[dict[type[KeyturnError], int]] = {
 
 _REFUSALS: Final = tuple(_STATUSES)
 
-_NOTHING_PRESENTED: Final = (AccessTokenMissing, InvalidCredentials, RefreshTokenMissing)
+_NOTHING_PRESENTED: Final = (
+    AccessTokenMissing,
+    FollowingTokenMissing,
+    InvalidCredentials,
+    RefreshTokenMissing,
+)
 
 
 class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):

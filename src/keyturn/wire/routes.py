@@ -33,6 +33,7 @@ from keyturn.core.errors import (
     SessionUnknown,
     Unavailable,
 )
+from keyturn.feed import Alive, CutoffNews
 
 from . import shapes
 from .errors import (
@@ -41,18 +42,32 @@ from .errors import (
     CookieConflict,
     CrossOrigin,
     CurrentPasswordWrong,
+    FollowingTokenInvalid,
+    FollowingTokenMissing,
     HeadersTooLarge,
     RegistrationClosed,
     UnsupportedMediaType,
 )
-from .settings import REFRESH_PATH
+from .event_stream import EVENT_STREAM
+from .settings import REFRESH_PATH, WireSettings
 
-__all__ = ["JSON", "JWKS_PATH", "JWKS_TYPE", "METADATA_PATH", "ROUTES", "SESSION_PATH", "Route"]
+__all__ = [
+    "JSON",
+    "JWKS_PATH",
+    "JWKS_TYPE",
+    "METADATA_PATH",
+    "REVOCATIONS_PATH",
+    "ROUTES",
+    "SESSION_PATH",
+    "Route",
+    "routes_of",
+]
 
 JSON: Final = "application/json"
 JWKS_TYPE: Final = "application/jwk-set+json"
 JWKS_PATH: Final = "/.well-known/jwks.json"
 METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
+REVOCATIONS_PATH: Final = "/revocations"
 SESSION_PATH: Final = "/sessions/{sid}"
 
 _Errors = tuple[type[KeyturnError], ...]
@@ -85,6 +100,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str = JSON
     needs_access: bool = False
     """Whether it asks for an access token."""
+    follows: bool = False
+    """Whether it asks for a token of the settings, and answers with events as they happen."""
+    events: tuple[type[msgspec.Struct], ...] = ()
+    """What these hold, as JSON, beside the JWK set."""
     own_errors: _Errors = ()
 
     @property
@@ -206,6 +225,16 @@ ROUTES: Final = (
     ),
     Route(
         method="GET",
+        path=REVOCATIONS_PATH,
+        operation="followRevocations",
+        summary="Server-sent events: keys (the JWK set), cutoffs (CutoffNews), alive (Alive)",
+        media_type=EVENT_STREAM,
+        follows=True,
+        events=(CutoffNews, Alive),
+        own_errors=(FollowingTokenInvalid, FollowingTokenMissing),
+    ),
+    Route(
+        method="GET",
         path="/healthz",
         operation="healthz",
         summary="Whether the process is up",
@@ -225,3 +254,8 @@ ROUTES: Final = (
         summary="This document",
     ),
 )
+
+
+def routes_of(settings: WireSettings) -> Sequence[Route]:
+    """Those that there are with these settings."""
+    return [route for route in ROUTES if settings.revocations_tokens or not route.follows]

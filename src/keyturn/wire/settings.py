@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from keyturn.core.errors import ConfigurationError
+from keyturn.hosts import is_loopback
 
-__all__ = ["REFRESH_PATH", "CookieSettings", "WireSettings", "is_loopback"]
+__all__ = ["REFRESH_PATH", "CookieSettings", "WireSettings", "check_random"]
 
 REFRESH_PATH: Final = "/refresh-token"
 
@@ -25,6 +26,8 @@ _URL: Final = re.compile(
 )
 _USUAL_PORTS: Final = {"http": "80", "https": "443"}
 _LAST_PORT: Final = 65535
+_SECRET: Final = re.compile(r"[!-+\--~]{32,1024}")  # printable ASCII but space and comma
+_LEAST_DISTINCT: Final = 8  # of 32 random hexadecimal digits, one text in thirty million has fewer
 
 
 def _check_choice(setting: str, value: str, *choices: str) -> None:
@@ -100,6 +103,8 @@ class WireSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether logout tells the browser to drop all that it keeps of this site."""
     hsts_max_age: int = _YEAR
     """Seconds for which browsers shall come by https only; sent where ``public_url`` is https."""
+    revocations_tokens: tuple[str, ...] = ()
+    """What other services present to follow revocations; none: nobody can."""
 
     def __post_init__(self) -> None:
         _check_choice("tokens_in_body", self.tokens_in_body, "auto", "always", "never")
@@ -115,6 +120,8 @@ class WireSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigurationError("trusted_origins", "must be origins, without a path")
         if self.hsts_max_age < 0:
             raise ConfigurationError("hsts_max_age", "must not be negative")
+        for token in self.revocations_tokens:
+            check_random("revocations_token", token)
         self._check_reach()
 
     def _check_reach(self) -> None:
@@ -125,6 +132,10 @@ class WireSettings(msgspec.Struct, frozen=True, kw_only=True):
         exchange = self.base_path + REFRESH_PATH
         if exchange != path and not exchange.startswith(path.rstrip("/") + "/"):
             raise ConfigurationError("cookie_refresh_path", f"must be above {exchange}")
+
+    def __repr__(self) -> str:  # settings may be printed
+        shown = (name for name in self.__struct_fields__ if name != "revocations_tokens")
+        return f"WireSettings({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     @property
     def https(self) -> bool:
@@ -164,9 +175,15 @@ def _check_url(setting: str, text: str) -> None:
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can come by ``host``, a name or an address."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+def check_random(setting: str, text: str) -> None:
+    """Accept a secret that nobody guesses, as far as its looks tell.
+
+    Raises:
+        ConfigurationError: it is short, of other characters, or simple.
+    """
+    if not _SECRET.fullmatch(text):
+        raise ConfigurationError(
+            setting, "must be at least 32 printable characters without spaces and commas"
+        )
+    if len(set(text)) < _LEAST_DISTINCT:
+        raise ConfigurationError(setting, "must be random: try `keyturn secrets new FILE`")
