@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from httpx_sse import aconnect_sse
 
 from keyturn.core.errors import ConfigurationError
 from keyturn.integrations.asgi import App
@@ -18,7 +19,7 @@ from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import WireSettings
 from tests.accounts.support import PASSWORD
 from tests.support import Clock
-from tests.wire.support import PAGE, Site, site
+from tests.wire.support import FEED_TOKEN, PAGE, Site, site
 
 MIB = 1 << 20
 LOGIN = {"username": "ada", "password": PASSWORD}
@@ -179,6 +180,74 @@ async def test_the_base_path_is_taken_off(
     assert wire.status == status
 
 
+# ── streams ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Follower(Wire):
+    """A connection to the application that stays until it is told to go."""
+
+    def __init__(self) -> None:
+        super().__init__(LAST)
+        self.gone = asyncio.Event()
+        self.told = asyncio.Event()
+
+    async def receive(self) -> dict[str, Any]:
+        if self.messages:
+            return await super().receive()
+        await self.gone.wait()
+        return GONE
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if b"event: alive" in message.get("body", b""):
+            self.told.set()
+
+    @asynccontextmanager
+    async def follow(self, app: App) -> AsyncIterator[asyncio.Task[None]]:
+        """The application's side, once it has told all."""
+        headers = [(b"authorization", f"Bearer {FEED_TOKEN}".encode())]
+        async with asyncio.timeout(20):
+            serving = asyncio.create_task(self.serve(app, path="/revocations", headers=headers))
+            await self.told.wait()
+            yield serving
+            await serving
+
+
+async def test_a_stream_is_sent_as_it_comes(here: Site) -> None:
+    """Chunk by chunk, and the end as the server stops."""
+    wire, app = Follower(), App(here.endpoints)
+
+    async with wire.follow(app):
+        told = list(wire.sent)
+        app.end_streams()
+
+    start, *chunks = told
+    assert (start["status"], dict(start["headers"])[b"content-type"]) == (200, b"text/event-stream")
+    assert {chunk["more_body"] for chunk in chunks} == {True}
+    assert wire.sent == [*told, {"type": "http.response.body", "body": b""}]
+
+
+async def test_a_stream_ends_when_its_client_has_gone(here: Site) -> None:
+    """Nothing is left running, and nothing is sent to nobody."""
+    wire = Follower()
+
+    async with wire.follow(App(here.endpoints)):
+        told = list(wire.sent)
+        wire.gone.set()
+
+    assert wire.sent == told
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_stream_ends_with_the_task_that_sends_it(here: Site) -> None:
+    """A server that waits no longer leaves nothing behind."""
+    with pytest.raises(asyncio.CancelledError):
+        async with Follower().follow(App(here.endpoints)) as serving:
+            serving.cancel()
+
+    assert len(asyncio.all_tasks()) == 1
+
+
 # ── lifespan ────────────────────────────────────────────────────────────────────────────────────
 
 STARTUP, SHUTDOWN = {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}
@@ -334,6 +403,39 @@ async def test_answers_without_a_body_end_where_they_should(client: httpx.AsyncC
     assert (unchanged.status_code, unchanged.content) == (304, b"")
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["content-length"]) == len(again.content)
+
+
+async def test_a_stream_does_not_hold_up_a_head(client: httpx.AsyncClient) -> None:
+    """Which is answered at once, and the connection stays good."""
+    following = {"authorization": f"Bearer {FEED_TOKEN}"}
+
+    head = await client.head("/revocations", headers=following)
+    afterwards = await client.get("/healthz")
+
+    assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream")
+    assert afterwards.status_code == 200
+
+
+async def test_events_are_read_by_a_library_of_others(
+    here: Site, client: httpx.AsyncClient
+) -> None:
+    """Over a connection as they happen."""
+    following = {"authorization": f"Bearer {FEED_TOKEN}"}
+    tokens = await here.log_in()
+    names = []
+
+    async with (
+        asyncio.timeout(20),
+        aconnect_sse(client, "GET", "/revocations", headers=following) as source,
+    ):
+        async for event in source.aiter_sse():
+            names.append(event.event)
+            if event.event == "alive":
+                if len(names) > 3:
+                    break
+                await here.sessions.logout(tokens.refresh_token)
+
+    assert names == ["keys", "cutoffs", "alive", "cutoffs", "alive"]
 
 
 @pytest.mark.parametrize("path", ["/%00", "/%ff%fe", "/sessions/%ed%a0%80", "/%2e%2e/me", "/a%2fb"])

@@ -262,6 +262,29 @@ async def test_the_time_that_an_answer_takes_is_not_the_clients() -> None:
         assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
 
 
+async def test_a_stream_may_be_idle() -> None:
+    """For longer than anything else may take: it is not the client's turn."""
+    asked, may_end = asyncio.Event(), asyncio.Event()
+
+    async def idle(scope: Any, receive: Any, send: Any) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        asked.set()
+        await may_end.wait()
+        await send({"type": "http.response.body", "body": b"b"})
+
+    limits = {name: 0.05 for name in vars(Connection) if name.startswith("seconds_")}
+    async with server(idle, idle=0.05, **limits) as connect:
+        client = await connect()
+        client.send(WHOLE.replace(b"Host: a", b"Host: a\r\nConnection: close"))
+        await asked.wait()
+        await (await connect()).rest()  # which takes as long as headers may
+        may_end.set()
+
+        assert (await client.rest()).endswith(b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
+
+
 async def test_answers_must_be_taken_in_time() -> None:
     """H6: who asks and does not read is not waited for."""
     given_up = asyncio.Event()

@@ -24,7 +24,7 @@ ORIGIN: Final = ISSUER
 TRUSTED: Final = "https://app.example.com"
 STRANGER: Final = "https://evil.example"
 CLIENT: Final = "192.0.2.1"
-FOLLOWING: Final = "a-token-of-the-services-that-follow"
+FEED_TOKEN: Final = "a-token-of-the-services-that-follow"
 PAGE: Final = {"sec-fetch-site": "same-origin", "origin": ORIGIN}
 
 ACCESS: Final = "__Host-accessToken"
@@ -175,7 +175,7 @@ def cookies_of(tokens: Tokens) -> dict[str, str]:
     return {ACCESS: tokens.access_token, REFRESH: tokens.refresh_token}
 
 
-EVERYTHING: Final = WireSettings(public_url=ORIGIN, revocations_tokens=(FOLLOWING,))
+EVERYTHING: Final = WireSettings(public_url=ORIGIN, revocations_tokens=(FEED_TOKEN,))
 """Settings with which there is every endpoint."""
 
 

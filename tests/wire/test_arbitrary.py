@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keyturn.wire.http import Request
 from keyturn.wire.routes import ROUTES
 from tests.support import Clock
-from tests.wire.support import ACCESS, FOLLOWING, ORIGIN, REFRESH, STRANGER, site
+from tests.wire.support import ACCESS, FEED_TOKEN, ORIGIN, REFRESH, STRANGER, site
 
 PATHS = [route.path for route in ROUTES] + ["/sessions/AAAAAAAAAAAAAAAAAAAAAA", "/sessions/"]
 FIELDS = ["username", "email", "fullname", "password", "remember", "refreshToken", "newPassword"]
@@ -32,7 +32,7 @@ HEADERS = [
 LIKELY = [
     b"application/json",
     b"Bearer a.b.c",
-    f"Bearer {FOLLOWING}".encode(),
+    f"Bearer {FEED_TOKEN}".encode(),
     b"same-origin",
     b"cross-site",
     b"null",

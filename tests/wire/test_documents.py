@@ -10,7 +10,7 @@ import pytest
 from keyturn.core.errors import StoreUnavailable
 from keyturn.wire.settings import WireSettings
 from tests.support import Clock
-from tests.wire.support import FOLLOWING, Site, site
+from tests.wire.support import FEED_TOKEN, Site, site
 
 JWKS = "/.well-known/jwks.json"
 METADATA = "/.well-known/oauth-authorization-server"
@@ -79,7 +79,7 @@ async def test_the_metadata_is_where_rfc_8414_looks_for_it(
 
 async def test_the_metadata_tells_where_revocations_are_followed(clock: Clock) -> None:
     """E5: where they can be."""
-    settings = WireSettings(public_url="https://example.com/auth", revocations_tokens=(FOLLOWING,))
+    settings = WireSettings(public_url="https://example.com/auth", revocations_tokens=(FEED_TOKEN,))
 
     async with site(clock, settings) as here:
         answer = await here.ask("GET", METADATA)

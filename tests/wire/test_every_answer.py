@@ -15,7 +15,7 @@ from tests.accounts.support import PASSWORD
 from tests.support import Clock
 from tests.wire.support import (
     EVERYTHING,
-    FOLLOWING,
+    FEED_TOKEN,
     ORIGIN,
     PAGE,
     STRANGER,
@@ -54,7 +54,7 @@ async def ask(here: Site, route: Route, **more: Any) -> Answer:
     more.setdefault("method", route.method)
     more.setdefault("body", BODIES.get(route.path))
     if route.follows:
-        more.setdefault("bearer", FOLLOWING)
+        more.setdefault("bearer", FEED_TOKEN)
     await here.sessions.catch_up()
     return await here.ask(path=path, cookies=cookies_of(tokens), **more)
 
@@ -221,7 +221,7 @@ async def test_headers_beyond_32_kib_are_refused(here: Site, route: Route) -> No
     tokens = await here.log_in()
     room -= len("cookie") + sum(len(n) + len(v) + 1 for n, v in cookies_of(tokens).items()) + 2
     room -= len("content-type" + "application/json") if route.path in BODIES else 0
-    room -= len("authorization" + "Bearer " + FOLLOWING) if route.follows else 0
+    room -= len("authorization" + "Bearer " + FEED_TOKEN) if route.follows else 0
 
     fitting = await ask(here, route, headers=PAGE | {"x": "y" * (room - 1)})
     beyond = await ask(here, route, headers=PAGE | {"x": "y" * room})
@@ -366,7 +366,7 @@ async def test_whatever_fails_behind_us_is_503(
     await here.sessions.catch_up()
     here.break_down(fault)
 
-    bearer = FOLLOWING if route.follows else None
+    bearer = FEED_TOKEN if route.follows else None
     answer = await here.ask(
         route.method, path, body, headers=PAGE, cookies=cookies_of(tokens), bearer=bearer
     )

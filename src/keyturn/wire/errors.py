@@ -12,9 +12,9 @@ KeyturnError
 │                          each other
 ├── CurrentPasswordWrong   the password that was asked for again is wrong
 ├── RegistrationClosed
-├── FollowingRefused       whoever would follow revocations must show a token of the settings
-│   ├── FollowingTokenMissing
-│   └── FollowingTokenInvalid
+├── FeedRefused            whoever would follow revocations must show a token of the settings
+│   ├── FeedTokenMissing
+│   └── FeedTokenInvalid
 └── Unavailable
     └── NotReady           a part of the server that every request needs is missing
 """
@@ -29,9 +29,9 @@ __all__ = [
     "CookieConflict",
     "CrossOrigin",
     "CurrentPasswordWrong",
-    "FollowingRefused",
-    "FollowingTokenInvalid",
-    "FollowingTokenMissing",
+    "FeedRefused",
+    "FeedTokenInvalid",
+    "FeedTokenMissing",
     "HeadersTooLarge",
     "MethodNotAllowed",
     "NotFound",
@@ -116,22 +116,22 @@ class RegistrationClosed(KeyturnError):
     message = "Registration is closed"
 
 
-class FollowingRefused(KeyturnError):
+class FeedRefused(KeyturnError):
     """Revocations are told to services that show a token of the settings, to nobody else."""
 
 
-class FollowingTokenMissing(FollowingRefused):
+class FeedTokenMissing(FeedRefused):
     """No token was presented."""
 
-    code = "following_token_missing"
+    code = "feed_token_missing"
     message = "Unauthorized request"
 
 
-class FollowingTokenInvalid(FollowingRefused):
+class FeedTokenInvalid(FeedRefused):
     """The token is none of those in the settings; an access token is none either."""
 
-    code = "following_token_invalid"
-    message = "Invalid token for following revocations"
+    code = "feed_token_invalid"
+    message = "Invalid feed token"
 
 
 class NotReady(Unavailable):

@@ -23,9 +23,9 @@ from .client import address_of, device_of
 from .delivery import Delivery
 from .errors import (
     CurrentPasswordWrong,
-    FollowingRefused,
-    FollowingTokenInvalid,
-    FollowingTokenMissing,
+    FeedRefused,
+    FeedTokenInvalid,
+    FeedTokenMissing,
     NotReady,
     RegistrationClosed,
 )
@@ -250,22 +250,22 @@ class Handlers:
         address = self._address(request)
         try:
             self._check_follower(request)
-        except FollowingRefused as error:
-            record("following_refused", code=error.code, address=address)
+        except FeedRefused as error:
+            record("feed_refused", code=error.code, address=address)
             raise
         if self._sessions.staleness == float("inf"):
             raise CutoffsStale
-        record("following", address=address)
+        record("feed_followed", address=address)
         return stream_of(self._sessions.feed, request)
 
     def _check_follower(self, request: Request) -> None:
         presented = self._presented.bearer(request)
         if presented is None:
-            raise FollowingTokenMissing
+            raise FeedTokenMissing
         token = presented.encode("latin-1")
         tokens = self._settings.revocations_tokens
         if not any(hmac.compare_digest(token, known.encode()) for known in tokens):
-            raise FollowingTokenInvalid
+            raise FeedTokenInvalid
 
     async def _healthz(self, _request: Request, _: None) -> Response:
         return _success(shapes.Health(status="up"), "Up")

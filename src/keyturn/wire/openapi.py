@@ -51,7 +51,7 @@ def describe(routes: Sequence[Route], settings: WireSettings) -> dict[str, Any]:
             "schemas": dict(sorted(components.items())),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-                "following": {"type": "http", "scheme": "bearer"},
+                "feed": {"type": "http", "scheme": "bearer"},
                 "cookie": {
                     "type": "apiKey",
                     "in": "cookie",
@@ -72,7 +72,7 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["parameters"] = [_SESSION_ID]
     if route.follows:
         operation["parameters"] = [_LAST_EVENT_ID]
-        operation["security"] = [{"following": []}]
+        operation["security"] = [{"feed": []}]
     if route.body is not NoFields:
         operation["requestBody"] = {
             "content": {JSON: {"schema": _reference(route.body)}},

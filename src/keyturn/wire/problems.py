@@ -35,8 +35,8 @@ from .errors import (
     CookieConflict,
     CrossOrigin,
     CurrentPasswordWrong,
-    FollowingRefused,
-    FollowingTokenMissing,
+    FeedRefused,
+    FeedTokenMissing,
     HeadersTooLarge,
     MethodNotAllowed,
     NotFound,
@@ -58,7 +58,7 @@ _STATUSES: Final[dict[type[KeyturnError], int]] = {
     InvalidField: 400,
     PasswordRefused: 400,
     AccessRefused: 401,
-    FollowingRefused: 401,
+    FeedRefused: 401,
     InvalidCredentials: 401,
     RefreshRefused: 401,
     CrossOrigin: 403,
@@ -81,7 +81,7 @@ _REFUSALS: Final = tuple(_STATUSES)
 
 _NOTHING_PRESENTED: Final = (
     AccessTokenMissing,
-    FollowingTokenMissing,
+    FeedTokenMissing,
     InvalidCredentials,
     RefreshTokenMissing,
 )

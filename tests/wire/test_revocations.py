@@ -20,7 +20,7 @@ from keyturn.feed import FeedEvent
 from keyturn.wire.event_stream import written
 from keyturn.wire.settings import WireSettings
 from tests.support import Clock
-from tests.wire.support import EVERYTHING, FOLLOWING, ORIGIN, Answer, Site, cookies_of, site
+from tests.wire.support import EVERYTHING, FEED_TOKEN, ORIGIN, Answer, Site, cookies_of, site
 
 PATH = "/revocations"
 OTHER = "another-token-for-services-that-follow"
@@ -55,19 +55,19 @@ async def heard(answer: Answer) -> list[ServerSentEvent]:
 async def test_without_a_token_in_the_settings_there_is_nothing(clock: Clock, method: str) -> None:
     """A server that nobody shall follow has no such endpoint, and its document none."""
     async with site(clock, WireSettings(public_url=ORIGIN)) as here:
-        answer = await here.ask(method, PATH, bearer=FOLLOWING)
+        answer = await here.ask(method, PATH, bearer=FEED_TOKEN)
         document = await here.ask("GET", "/openapi.json")
 
     assert answer.status == 404
     assert PATH not in document.json["paths"]
 
 
-@pytest.mark.parametrize("presented", ["", "x", FOLLOWING[:-1], FOLLOWING + "x", "é" * 32])
+@pytest.mark.parametrize("presented", ["", "x", FEED_TOKEN[:-1], FEED_TOKEN + "x", "é" * 32])
 async def test_a_wrong_token_is_refused(here: Site, presented: str) -> None:
     """H2: 401 that says so, and names the scheme."""
     answer = await here.ask("GET", PATH, bearer=presented)
 
-    assert answer.verdict == (401, "following_token_invalid")
+    assert answer.verdict == (401, "feed_token_invalid")
     assert answer["www-authenticate"] == 'Bearer error="invalid_token"'
     assert answer.stream is None
 
@@ -80,15 +80,15 @@ async def test_no_token_is_refused(here: Site) -> None:
     cookies = await here.ask("GET", PATH, cookies=cookies_of(tokens))
     access = await here.ask("GET", PATH, bearer=tokens.access_token)
 
-    assert nothing.verdict == cookies.verdict == (401, "following_token_missing")
+    assert nothing.verdict == cookies.verdict == (401, "feed_token_missing")
     assert nothing["www-authenticate"] == "Bearer"
-    assert access.verdict == (401, "following_token_invalid")
+    assert access.verdict == (401, "feed_token_invalid")
 
 
-@pytest.mark.parametrize("presented", [FOLLOWING, OTHER])
+@pytest.mark.parametrize("presented", [FEED_TOKEN, OTHER])
 async def test_any_of_several_tokens_will_do(clock: Clock, presented: str) -> None:
     """H9: so that it can be changed: the new one beside the old one first."""
-    settings = structs.replace(EVERYTHING, revocations_tokens=(OTHER, FOLLOWING))
+    settings = structs.replace(EVERYTHING, revocations_tokens=(OTHER, FEED_TOKEN))
 
     async with site(clock, settings) as here:
         assert (await here.ask("GET", PATH, bearer=presented)).status == 200
@@ -99,14 +99,14 @@ async def test_who_follows_is_in_the_security_log_and_no_token_is(
 ) -> None:
     """H3: with the address, those who are refused too."""
     caplog.set_level(logging.DEBUG)
-    await here.ask("GET", PATH, bearer=FOLLOWING)
+    await here.ask("GET", PATH, bearer=FEED_TOKEN)
     await here.ask("GET", PATH, bearer=OTHER)
 
-    assert [line.getMessage() for line in caplog.records if "follow" in line.getMessage()] == [
-        "following address=192.0.2.1",
-        "following_refused code=following_token_invalid address=192.0.2.1",
+    assert [line.getMessage() for line in caplog.records if "feed" in line.getMessage()] == [
+        "feed_followed address=192.0.2.1",
+        "feed_refused code=feed_token_invalid address=192.0.2.1",
     ]
-    assert FOLLOWING not in caplog.text
+    assert FEED_TOKEN not in caplog.text
     assert OTHER not in caplog.text
 
 
@@ -119,7 +119,7 @@ async def test_a_follower_is_told_keys_and_cutoffs(here: Site) -> None:
     await here.sessions.revoke(tokens.session.sid)
     jwks = await here.ask("GET", "/.well-known/jwks.json")
 
-    answer = await here.ask("GET", PATH, bearer=FOLLOWING)
+    answer = await here.ask("GET", PATH, bearer=FEED_TOKEN)
     keys, cutoffs, alive = await heard(answer)
 
     assert answer["content-type"] == "text/event-stream"
@@ -139,14 +139,14 @@ async def test_a_follower_is_told_keys_and_cutoffs(here: Site) -> None:
 async def test_a_follower_who_comes_back_is_told_what_is_new(here: Site) -> None:
     """A cutoff of claims, the emergency cutoff, and a new key; nothing twice."""
     tokens = await here.log_in()
-    first = await heard(await here.ask("GET", PATH, bearer=FOLLOWING))
+    first = await heard(await here.ask("GET", PATH, bearer=FEED_TOKEN))
     await here.sessions.set_claims(tokens.session.user_id, tokens.session.claims)
     await here.sessions.void_all()
     await here.sessions.rotate_keys()
     await here.sessions.catch_up(everything=True)
 
     came_back = {"last-event-id": first[-1].id}
-    news = await heard(await here.ask("GET", PATH, bearer=FOLLOWING, headers=came_back))
+    news = await heard(await here.ask("GET", PATH, bearer=FEED_TOKEN, headers=came_back))
 
     changed, emergency, keys, _ = (json.loads(event.data) for event in news)
     assert [event.event for event in news] == ["cutoffs", "cutoffs", "keys", "alive"]
@@ -159,7 +159,7 @@ async def test_a_follower_is_told_how_stale_the_server_is(here: Site, clock: Clo
     """So that it knows its own age: that, and what has passed since."""
     clock.sleep(12.5)
 
-    *_, alive = await heard(await here.ask("GET", PATH, bearer=FOLLOWING))
+    *_, alive = await heard(await here.ask("GET", PATH, bearer=FEED_TOKEN))
 
     assert json.loads(alive.data) == {"staleness": 12.5}
 
@@ -168,14 +168,14 @@ async def test_a_server_that_knows_nothing_yet_tells_nothing(here: Site, clock: 
     """H4: its empty list is no list of what is revoked: 503."""
     here.sessions._cutoffs._known_at = None
 
-    answer = await here.ask("GET", PATH, bearer=FOLLOWING)
+    answer = await here.ask("GET", PATH, bearer=FEED_TOKEN)
 
     assert answer.verdict == (503, "unavailable")
 
 
 async def test_a_server_that_stops_lets_followers_go(here: Site) -> None:
     """Their streams end as they should."""
-    answer = await here.ask("GET", PATH, bearer=FOLLOWING)
+    answer = await here.ask("GET", PATH, bearer=FEED_TOKEN)
     assert answer.stream is not None
     while b"event: alive" not in await anext(answer.stream):
         pass
@@ -193,7 +193,7 @@ async def test_a_fault_in_the_midst_ends_the_stream(
     """H1: it is logged without its words, and the follower comes again."""
     monkeypatch.setattr(here.sessions.feed, "_alive", Mock(side_effect=RuntimeError("ktr_secret")))
 
-    answer = await here.ask("GET", PATH, bearer=FOLLOWING)
+    answer = await here.ask("GET", PATH, bearer=FEED_TOKEN)
     assert answer.stream is not None
     chunks = [chunk async for chunk in answer.stream]
 
