@@ -91,7 +91,7 @@ install_into() {
 
 # use_tools: set `tools` to where pytest, ruff, mypy and the rest are, beside Keyturn's dependencies.
 use_tools() {
-  environment "$root/.cache/tools" --group dev '.[server]'
+  environment "$root/.cache/tools" --group dev '.[server,verifier]'
   tools=$root/.cache/tools/bin
 }
 

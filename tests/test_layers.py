@@ -14,8 +14,8 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 ORDER = [
     {"core", "_version"},
-    {"coalesce", "feed", "hosts", "staleness", "stores"},
-    {"signing_keys"},
+    {"coalesce", "feed", "hosts", "jwks", "staleness", "stores"},
+    {"following", "signing_keys"},
     {"sessions"},
     {"accounts"},
     {"wire"},
@@ -43,7 +43,7 @@ PURE_STDLIB = {
 PURE_THIRD_PARTY = {"cryptography", "msgspec"}
 
 CLOCKS_AND_CHANCE = {"time", "secrets", "random", "uuid"}
-WITHOUT_CLOCK = {"core", "coalesce", "feed", "staleness", "stores"}
+WITHOUT_CLOCK = {"core", "coalesce", "feed", "hosts", "jwks", "staleness", "stores"}
 WITHOUT_CLOCK |= {"signing_keys", "accounts", "wire"}
 EXCEPTIONS = {
     ("keyturn.accounts.service", "secrets"): "makes the ids of users",

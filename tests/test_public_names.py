@@ -51,6 +51,7 @@ INTENDED = [
     "StoreUnavailable",
     "Tokens",
     "Unavailable",
+    "Verifier",
     "__version__",
     "open_store",
 ]

@@ -35,6 +35,7 @@ from .core.errors import (
     Unavailable,
 )
 from .core.model import Claims, Device, EndReason, Event, EventKind, Policy, Session, Tokens
+from .following.verifier import Verifier
 from .sessions import Sessions
 from .stores import Store, open_store
 
@@ -71,6 +72,7 @@ __all__ = [
     "StoreUnavailable",
     "Tokens",
     "Unavailable",
+    "Verifier",
     "__version__",
     "open_store",
 ]
