@@ -24,8 +24,8 @@ class _JwkSet(msgspec.Struct):
 def read_jwks(written: bytes) -> dict[str, VerifyingKey]:
     """The keys of the set (RFC 7517, section 5), by the header that each writes.
 
-    What is no key of ours is passed over, as RFC 7517, section 5, wants it: of another kind or use,
-    weak, with another id than its thumbprint, or with private members for all to see.
+    What is no key of ours is passed over, as RFC 7517, section 5, wants it: what is weak, of another
+    kind or use, has another id than its thumbprint, or private members for all to see.
 
     Raises:
         ValueError: it is no JWK set, or holds no key of ours.
@@ -38,11 +38,11 @@ def read_jwks(written: bytes) -> dict[str, VerifyingKey]:
 
 
 def _read_key(jwk: dict[str, Any]) -> VerifyingKey | None:
-    if jwk.get("use") != "sig" or not _PRIVATE.isdisjoint(jwk):
+    if not _PRIVATE.isdisjoint(jwk):
         return None
     with suppress(KeyError, TypeError, AttributeError, ValueError, ConfigurationError):
         key = VerifyingKey(_KINDS[jwk["kty"]](jwk), jwk["alg"])
-        return key if key.kid == jwk["kid"] else None
+        return key if key.jwk.items() <= jwk.items() else None
     return None
 
 
