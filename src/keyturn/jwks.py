@@ -24,8 +24,8 @@ class _JwkSet(msgspec.Struct):
 def read_jwks(written: bytes) -> dict[str, VerifyingKey]:
     """The keys of the set (RFC 7517, section 5), by the header that each writes.
 
-    What is no key of ours is passed over, as RFC 7517, section 5, wants it: what is weak, of another
-    kind or use, has another id than its thumbprint, or private members for all to see.
+    What is no key of ours is passed over, as that section wants it: what is weak, of another kind
+    or use, has another id than its thumbprint, or private members for all to see.
 
     Raises:
         ValueError: it is no JWK set, or holds no key of ours.

@@ -158,10 +158,11 @@ def test_a_token_costs_no_call(by_feed: Verifier, issuer: Issuer) -> None:
 
 def test_a_session_that_ended_is_refused(by_feed: Verifier, issuer: Issuer) -> None:
     """D12: as soon as it is told, also where its token has been found good."""
-    by_feed.verify(token())
+    text = token()
+    by_feed.verify(text)
     issuer.tell_end()
 
-    until(refuses(by_feed, token(), AccessTokenRevoked))
+    until(refuses(by_feed, text, AccessTokenRevoked))
     assert by_feed.verify(token(sid="B" * 21 + "A")).user_id == "ada"
 
 
@@ -216,11 +217,30 @@ def test_a_new_key_is_good_as_soon_as_it_is_told(by_feed: Verifier, issuer: Issu
 
 def test_a_key_that_is_dropped_is_refused_at_once(by_feed: Verifier, issuer: Issuer) -> None:
     """E2: also a token that was found good by it a moment ago."""
-    by_feed.verify(token())
+    text = token()
+    by_feed.verify(text)
     issuer.tell_keys(NEW)
 
-    until(refuses(by_feed, token(), AccessTokenInvalid))
+    until(refuses(by_feed, text, AccessTokenInvalid))
     assert by_feed.verify(token(NEW)).user_id == "ada"
+
+
+def test_a_key_that_is_dropped_in_the_midst_of_a_check_is_refused_by_the_next(
+    by_feed: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E2: one thread finds a token good by a key that another thread drops: that is not kept."""
+    key = by_feed._knowledge.keys[a_key().header]
+    check = key.verify
+
+    def drop_and_check(signature: bytes, data: bytes) -> bool:
+        by_feed._knowledge.hear("keys", jwks(NEW).decode(), "")
+        return check(signature, data)
+
+    monkeypatch.setattr(key, "verify", drop_and_check)
+    text = token()
+    by_feed.verify(text)
+
+    until(refuses(by_feed, text, AccessTokenInvalid))
 
 
 def test_an_old_copy_of_the_keys_brings_none_back(by_feed: Verifier, issuer: Issuer) -> None:
@@ -310,6 +330,7 @@ def test_keys_that_are_made_up_cost_a_fetch_in_each_interval(
         {"alg": "none", "kid": STRANGER.kid, "typ": "at+jwt"},
         {"alg": "ES256", "kid": STRANGER.kid, "typ": "JWT"},
         {"alg": "ES256", "kid": "x", "typ": "at+jwt"},
+        {"alg": "ES256", "kid": STRANGER.kid + "AAAA", "typ": "at+jwt"},
         {"alg": "ES256", "kid": 7, "typ": "at+jwt"},
         {"kid": STRANGER.kid, "alg": "ES256", "typ": "at+jwt"},
         {"alg": "ES256", "kid": STRANGER.kid},
@@ -471,12 +492,13 @@ def test_a_feed_that_was_cut_is_followed_from_where_it_was(
 ) -> None:
     """Whatever cut it; in the midst of everything, the place is the one before."""
     issuer.tell_alive("a-7")
-    issuer.tell_keys(a_key())
-    issuer.cut(fault)
+    for _ in range(2):
+        issuer.tell_keys(a_key())
+        issuer.cut(fault)
     issuer.tell_end()
 
     until(refuses(by_feed, token(), AccessTokenRevoked))
-    assert issuer.places == [None, "a-7"]
+    assert issuer.places == [None, "a-7", "a-7"]
 
 
 @pytest.mark.parametrize(
@@ -582,12 +604,17 @@ def test_what_works_is_taken(issuer_url: str) -> None:
 
 
 def test_a_wrong_feed_token_is_said_at_once(issuer: Issuer, clock: Clock) -> None:
-    """By name, and not repeated."""
-    with (
-        pytest.raises(ConfigurationError, match=f"^feed_token: is refused by {ISSUER}{FEED}$"),
-        make(issuer, clock, feed_token="x" * 32),
-    ):
-        pass
+    """By name, not repeated, and without waiting for better times; which may come."""
+    verifier = make(issuer, clock, feed_token="x" * 32)
+
+    with pytest.raises(ConfigurationError, match=f"^feed_token: is refused by {ISSUER}{FEED}$"):
+        verifier.start()
+
+    assert verifier._follower is not None
+    assert verifier._follower._settled.is_set()
+    tries = issuer.count(FEED)
+    until(lambda: issuer.count(FEED) > tries)
+    verifier.close()
 
 
 @pytest.mark.parametrize(

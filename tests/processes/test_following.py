@@ -212,6 +212,18 @@ def test_a_server_without_a_feed_is_said(tmp_path: Path) -> None:
         pass
 
 
+def test_whoever_follows_no_longer_complains_of_nothing(
+    servers: list[Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end of its own connection is no failure; it is waited for, and no thread is left."""
+    with following(Network(servers[0])) as verifier:
+        assert verifier._follower is not None
+        threads = verifier._follower._threads
+
+    assert not any(thread.is_alive() for thread in threads)
+    assert [line for line in caplog.records if line.name == "keyturn"] == []
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_server_that_stops_lets_followers_go(tmp_path: Path, workers: str) -> None:
     """Their streams end as they should: it does not wait for them until it loses patience."""

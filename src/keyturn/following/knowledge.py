@@ -27,8 +27,8 @@ class Knowledge:
     """Keys and cutoffs, and a judge that goes by them.
 
     The feed tells all keys that there are, at once. Of the JWK set caches may hold copies, and a
-    copy must not bring back what was dropped because it was stolen: what the feed said to be gone
-    is taken from no copy, and what only a copy has is dropped unless the feed tells it soon.
+    copy must not bring back what was dropped because it was stolen: what the feed ever told is
+    taken from no copy, and what only a copy has is dropped again unless the feed tells it soon.
 
     Args:
         new_judge: makes what checks tokens by keys and cutoffs.
@@ -47,7 +47,7 @@ class Knowledge:
         self._clock = clock
         self._steady_clock = steady_clock
         self._told: Keys = {}
-        self._gone: frozenset[str] = frozenset()
+        self._ever_told: frozenset[str] = frozenset()
         self._fetched_at = float("-inf")
         self._forget_at = float("-inf")
         self.cutoffs = CutoffView()
@@ -78,14 +78,14 @@ class Knowledge:
     def learn_fetched(self, keys: Keys) -> None:
         """Of the JWK set that was fetched: all keys that there are, but for what the feed told."""
         with self._lock:
-            still = {header: key for header, key in keys.items() if header not in self._gone}
+            own = {header: key for header, key in keys.items() if header not in self._ever_told}
             self._fetched_at = self._steady_clock()
-            self._use({**still, **self._told})
+            self._use({**own, **self._told})
 
     def _learn_told(self, keys: Keys) -> None:
         with self._lock:
-            self._gone = (self._gone | self._told.keys()) - keys.keys()
             self._told = keys
+            self._ever_told |= keys.keys()
             self._use(keys)
 
     def _learn_cutoffs(self, news: CutoffNews) -> None:
