@@ -159,9 +159,10 @@ async def test_there_is_a_sign_of_life_when_nothing_happens(
 async def test_what_is_known_already_is_no_news(server: Server) -> None:
     """A store that is read whole each minute does not tell everything each minute."""
     server.learn(ENDED, EMERGENCY)
+    known = [ENDED, EMERGENCY, Cutoff(None, 699, 1300), Cutoff("s1", 7, 900)]
+    news = [Cutoff("s1", ALL_VERSIONS, 901), Cutoff(None, 701, 1300), CHANGED]
 
-    assert news_to(server.view, [ENDED, EMERGENCY, Cutoff(None, 699, 1300)]) == []
-    assert news_to(server.view, [Cutoff("s1", ALL_VERSIONS, 901)]) != []
+    assert news_to(server.view, known + news) == news
 
 
 # ── everything, in the midst ────────────────────────────────────────────────────────────────────

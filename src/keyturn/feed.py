@@ -181,14 +181,17 @@ class Feed:
 
 
 def news_to(view: CutoffView, cutoffs: Iterable[Cutoff]) -> list[Cutoff]:
-    """Those of the cutoffs that the view does not hold."""
-    return [cutoff for cutoff in cutoffs if not _holds(view, cutoff)]
+    """Those of the cutoffs that void what the view does not, or for longer."""
+    return [cutoff for cutoff in cutoffs if not _covers(view, cutoff)]
 
 
-def _holds(view: CutoffView, cutoff: Cutoff) -> bool:
+def _covers(view: CutoffView, cutoff: Cutoff) -> bool:
     if cutoff.sid is None:
         return cutoff.version <= view.issued_until
-    return view.of(cutoff.sid) == cutoff
+    held = view.of(cutoff.sid)
+    return held is not None and (
+        (held.version, held.expires_at) >= (cutoff.version, cutoff.expires_at)
+    )
 
 
 def _written(cutoffs: Sequence[Cutoff]) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -621,10 +621,10 @@ class Sessions:
 
     # ── cutoffs ─────────────────────────────────────────────────────────────────────────────────
 
-    def apply(self, cutoffs: Iterable[Cutoff]) -> None:
+    def apply(self, cutoffs: Sequence[Cutoff]) -> None:
         """Make cutoffs that a store returned effective in this process at once."""
         news = news_to(self._cutoffs, cutoffs)
-        self._cutoffs.apply(news)
+        self._cutoffs.apply(cutoffs)
         self.feed.tell_cutoffs(news)
 
     async def catch_up(self, *, everything: bool = False) -> None:

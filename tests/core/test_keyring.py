@@ -19,6 +19,7 @@ from keyturn.core.keyring import (
     PUBLISHED_AHEAD,
     Keyring,
     SigningKey,
+    VerifyingKey,
     generate,
 )
 from keyturn.core.server_secret import ServerSecrets
@@ -177,6 +178,20 @@ def test_a_weak_rsa_key_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="2048 bits"):
         SigningKey(weak, "RS256", created_at=0, use_from=0)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_public_side_checks_alone(algorithm: str) -> None:
+    """E1: whoever has it has the same id and header, and nothing that signs."""
+    signing = a_key(algorithm)
+
+    public = VerifyingKey(signing.private_key.public_key(), algorithm)
+
+    assert (public.kid, public.header, public.jwk) == (signing.kid, signing.header, signing.jwk)
+    assert public.verify(signing.sign(b"data"), b"data")
+    assert not public.verify(signing.sign(b"data"), b"other data")
+    assert not public.verify(signing.sign(b"data")[:-1], b"data")
+    assert not hasattr(public, "sign")
 
 
 @pytest.mark.parametrize("made_for", ALGORITHMS)

@@ -12,7 +12,11 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from keyturn.core.model import ALL_VERSIONS, Cutoff
+from keyturn.integrations.asgi import App
 from keyturn.server.connections import Connection, raise_file_limit
+from tests.support import START, Clock
+from tests.wire.support import FEED_TOKEN, site
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
 WHOLE = HEAD + b"Content-Length: 2\r\n\r\nhi"
@@ -20,7 +24,7 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 KIB = 1024
 PATIENCE = 20
 
-App = Callable[[Any, Any, Any], Awaitable[None]]
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -70,7 +74,7 @@ Connect = Callable[[], Awaitable[Client]]
 
 @asynccontextmanager
 async def server(
-    app: App = echo, *, idle: float = PATIENCE, **limits: float
+    app: Asgi = echo, *, idle: float = PATIENCE, **limits: float
 ) -> AsyncIterator[Connect]:
     """What connects to a server with these limits; those not named are never reached."""
     patient = {name: PATIENCE for name in vars(Connection) if name.startswith("seconds_")}
@@ -304,6 +308,31 @@ async def test_answers_must_be_taken_in_time() -> None:
 
         async with asyncio.timeout(PATIENCE):
             await given_up.wait()
+
+
+async def test_a_follower_that_does_not_read_is_cut_off() -> None:
+    """H6: nobody who has the token can make the server keep more than a buffer for them."""
+    given_up = asyncio.Event()
+
+    async with site(Clock()) as here:
+        cutoffs = [Cutoff(f"{number:022}", ALL_VERSIONS, START + 720) for number in range(100_000)]
+        here.sessions.apply(cutoffs)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await App(here.endpoints)(scope, receive, send)
+            given_up.set()
+
+        async with server(app, seconds_to_take_answers=0.05) as connect:
+            client = await connect()
+            client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            client.send(
+                f"GET /revocations HTTP/1.1\r\nHost: a\r\n"
+                f"Authorization: Bearer {FEED_TOKEN}\r\n\r\n".encode()
+            )
+
+            async with asyncio.timeout(PATIENCE):
+                await given_up.wait()
+            assert len(asyncio.all_tasks()) == 1
 
 
 # ── open files ──────────────────────────────────────────────────────────────────────────────────

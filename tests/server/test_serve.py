@@ -245,6 +245,7 @@ def test_a_configured_secret_without_a_database_is_said(tmp_path: Path) -> None:
         ((), {"KEYTURN_PUBLIC_URL": "http://a.example"}, "KEYTURN_PUBLIC_URL"),
         ((), {"KEYTURN_COOKIE_DOMAIN": "a.example"}, "KEYTURN_COOKIE_DOMAIN"),
         ((), {"KEYTURN_SECRET": "short"}, "KEYTURN_SECRET"),
+        ((), {"KEYTURN_REVOCATIONS_TOKEN": "short"}, "KEYTURN_REVOCATIONS_TOKEN"),
         ((), {"KEYTURN_NONSENSE": "1"}, "KEYTURN_NONSENSE"),
         (("--host", "0.0.0.0"), {}, "KEYTURN_PUBLIC_URL"),
     ],

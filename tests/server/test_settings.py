@@ -186,6 +186,7 @@ def test_secrets_come_from_one_place() -> None:
 def test_a_secret_shows_in_no_representation() -> None:
     """Settings may be printed."""
     assert "sesame" not in repr(load(KEYTURN_SECRET="open-sesame"))
+    assert "sesame" not in repr(load(KEYTURN_REVOCATIONS_TOKEN="open-sesame"))
 
 
 def test_a_secret_shows_in_no_message(tmp_path: Path) -> None:

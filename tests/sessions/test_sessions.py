@@ -740,6 +740,29 @@ async def test_another_process_learns_what_was_revoked(store: Store, clock: Cloc
             other.verify(tokens.access_token)
 
 
+async def test_another_process_tells_its_followers_what_was_revoked(
+    store: Store, clock: Clock
+) -> None:
+    """D12: whatever it learns of the store, once; and of keys."""
+    async with loaded(store, clock) as one, loaded(store, clock) as other:
+        tokens = await one.create("ada")
+        events = other.feed.follow()
+        while (await anext(events)).name != "alive":
+            pass
+        await one.set_claims("ada", Claims(username="ada"))
+        await one.revoke(tokens.session.sid)
+        await one.rotate_keys()
+        for _ in range(2):
+            await other.catch_up(everything=True)
+            await other._read_keys()
+
+        told = [await anext(events) for _ in range(3)]
+        await events.aclose()
+
+    assert [event.name for event in told] == ["cutoffs", "keys", "alive"]
+    assert tokens.session.sid.encode() in told[0].data
+
+
 async def test_following_goes_on_after_the_store_failed(
     sessions: Sessions, store: Store, meddling: Meddling, clock: Clock
 ) -> None:

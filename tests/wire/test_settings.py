@@ -8,6 +8,7 @@ import pytest
 
 from keyturn.core.errors import ConfigurationError
 from keyturn.wire.settings import CookieSettings, WireSettings
+from tests.wire.support import FEED_TOKEN
 
 PUBLIC_URL = "https://example.com"
 
@@ -69,6 +70,11 @@ SHARED = CookieSettings(prefix="__Secure-", domain="example.com")
         ("tokens_in_body", {"tokens_in_body": "sometimes"}),
         ("registration", {"registration": "shut"}),
         ("hsts_max_age", {"hsts_max_age": -1}),
+        ("revocations_token", {"revocations_tokens": ("",)}),
+        ("revocations_token", {"revocations_tokens": ("x" * 31,)}),
+        ("revocations_token", {"revocations_tokens": ("x" * 32,)}),
+        ("revocations_token", {"revocations_tokens": ("a token with blanks " * 2,)}),
+        ("revocations_token", {"revocations_tokens": (FEED_TOKEN, "é" * 32)}),
         ("cookie_insecure_http", {"cookies": CookieSettings(insecure_http=True)}),
         ("cookie_domain", {"public_url": "https://example.org", "cookies": SHARED}),
         ("cookie_domain", {"public_url": "https://badexample.com", "cookies": SHARED}),
@@ -111,3 +117,11 @@ def test_what_works_is_taken(given: dict[str, Any]) -> None:
     settings = WireSettings(**{"public_url": PUBLIC_URL} | given)
 
     assert settings.public_url == settings.origin + settings.base_path
+
+
+def test_a_feed_token_shows_in_no_representation() -> None:
+    """H3: settings may be printed."""
+    settings = WireSettings(public_url=PUBLIC_URL, revocations_tokens=(FEED_TOKEN,))
+
+    assert FEED_TOKEN not in repr(settings)
+    assert f"WireSettings(public_url='{PUBLIC_URL}', " in repr(settings)

@@ -53,7 +53,7 @@ class VerifyingKey:
         if algorithm not in ALGORITHMS:
             raise _unknown_algorithm()
         self.algorithm = algorithm
-        self._members, self.verify = _KINDS[algorithm](public_key)
+        self._members, self.verify, self._scheme = _KINDS[algorithm](public_key)
         self.kid = _thumbprint(self._members)
         header = {"alg": algorithm, "kid": self.kid, "typ": "at+jwt"}
         self.header = base64url.encode(msgspec.json.encode(header))
@@ -78,12 +78,11 @@ class SigningKey(VerifyingKey):
 
     def sign(self, data: bytes) -> bytes:
         """The signature of ``data``, as RFC 7518, section 3, and RFC 8037 lay it out."""
-        if isinstance(self.private_key, ec.EllipticCurvePrivateKey):
-            r, s = utils.decode_dss_signature(self.private_key.sign(data, _ECDSA))
-            return r.to_bytes(32, "big") + s.to_bytes(32, "big")
-        if isinstance(self.private_key, rsa.RSAPrivateKey):
-            return self.private_key.sign(data, *_RSASSA)
-        return self.private_key.sign(data)
+        signature = self.private_key.sign(data, *self._scheme)
+        if self.algorithm != "ES256":
+            return signature
+        r, s = utils.decode_dss_signature(signature)
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 class Keyring:
@@ -146,9 +145,8 @@ def _thumbprint(members: dict[str, str]) -> str:
     return base64url.encode(digest.finalize())
 
 
-_Kind = tuple[dict[str, str], Callable[[bytes, bytes], bool]]
-_ECDSA: Final = ec.ECDSA(SHA256())
-_RSASSA: Final = (padding.PKCS1v15(), SHA256())
+_Kind = tuple[dict[str, str], Callable[[bytes, bytes], bool], tuple[Any, ...]]
+"""Members of the JWK, a check of signatures, and what signing takes besides the data."""
 
 
 def _es256(public_key: PublicKey) -> _Kind:
@@ -156,6 +154,7 @@ def _es256(public_key: PublicKey) -> _Kind:
         public_key.curve, ec.SECP256R1
     ):
         raise ConfigurationError("signing_algorithm", "ES256 needs a key on P-256")
+    scheme = ec.ECDSA(SHA256())
     numbers = public_key.public_numbers()
     x, y = (base64url.encode(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
 
@@ -163,9 +162,9 @@ def _es256(public_key: PublicKey) -> _Kind:
         if len(signature) != 64:
             return False
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-        return _holds(public_key.verify, utils.encode_dss_signature(r, s), data, _ECDSA)
+        return _holds(public_key.verify, utils.encode_dss_signature(r, s), data, scheme)
 
-    return {"crv": "P-256", "kty": "EC", "x": x, "y": y}, verify
+    return {"crv": "P-256", "kty": "EC", "x": x, "y": y}, verify, (scheme,)
 
 
 def _eddsa(public_key: PublicKey) -> _Kind:
@@ -176,18 +175,19 @@ def _eddsa(public_key: PublicKey) -> _Kind:
         return _holds(public_key.verify, signature, data)
 
     x = base64url.encode(public_key.public_bytes_raw())
-    return {"crv": "Ed25519", "kty": "OKP", "x": x}, verify
+    return {"crv": "Ed25519", "kty": "OKP", "x": x}, verify, ()
 
 
 def _rs256(public_key: PublicKey) -> _Kind:
     if not isinstance(public_key, rsa.RSAPublicKey) or public_key.key_size < _LEAST_RSA_BITS:
         raise ConfigurationError("signing_algorithm", f"RS256 needs RSA of {_LEAST_RSA_BITS} bits")
+    scheme = padding.PKCS1v15(), SHA256()
     numbers = public_key.public_numbers()
 
     def verify(signature: bytes, data: bytes) -> bool:
-        return _holds(public_key.verify, signature, data, *_RSASSA)
+        return _holds(public_key.verify, signature, data, *scheme)
 
-    return {"e": _unsigned(numbers.e), "kty": "RSA", "n": _unsigned(numbers.n)}, verify
+    return {"e": _unsigned(numbers.e), "kty": "RSA", "n": _unsigned(numbers.n)}, verify, scheme
 
 
 def _unsigned(number: int) -> str:
