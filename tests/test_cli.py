@@ -555,6 +555,7 @@ def test_the_settings_in_force_are_shown(tmp_path: Path) -> None:
     given = {
         "KEYTURN_DATABASE_URL": "postgresql://keyturn:sesame@db.example/keyturn",
         "KEYTURN_SECRET": "correct-horse-battery-staple-0123456789",
+        "KEYTURN_REVOCATIONS_TOKEN": "correct-horse-battery-staple-9876543210",
         "KEYTURN_ACCESS_TTL": "200",
     }
     result = Command(tmp_path)("config", "--json", "--config", str(file), **given)
@@ -567,6 +568,7 @@ def test_the_settings_in_force_are_shown(tmp_path: Path) -> None:
     assert shown["KEYTURN_ISSUER"] == ("https://a.example", "default")
     assert shown["KEYTURN_RECOVER"] == ("true", "default")
     assert shown["KEYTURN_SECRET"] == ("(hidden)", "KEYTURN_SECRET")
+    assert shown["KEYTURN_REVOCATIONS_TOKEN"] == ("(hidden)", "KEYTURN_REVOCATIONS_TOKEN")
     assert shown["KEYTURN_DATABASE_URL"][0] == "postgresql://db.example/keyturn"
 
 

@@ -7,17 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.server.processes import register, serving, sign_in
+
 README = Path(__file__).parents[1] / "README.md"
+FEED_TOKEN = "a-token-of-the-services-that-follow"
 
 
-def example() -> str:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    return str(code)
+def examples() -> list[str]:
+    """As a library, and in another service."""
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 
 def test_the_example_runs_as_often_as_one_likes(tmp_path: Path) -> None:
     """What a stranger copies first must work, and not only once."""
-    command = [sys.executable, "-W", "error", "-c", example()]
+    command = [sys.executable, "-W", "error", "-c", examples()[0]]
 
     for _ in range(2):
         ran = subprocess.run(
@@ -27,6 +32,34 @@ def test_the_example_runs_as_often_as_one_likes(tmp_path: Path) -> None:
         assert ran.stdout == "user-1 ada\n"
 
 
-def test_the_example_has_fifteen_lines() -> None:
+def test_the_example_of_another_service_knows_who_is_signed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the address of a real server in place of the one that it names."""
+    monkeypatch.setenv("FEED_TOKEN", FEED_TOKEN)
+    with (
+        serving(tmp_path, KEYTURN_REVOCATIONS_TOKEN=FEED_TOKEN) as server,
+        server.client() as client,
+    ):
+        register(client)
+        tokens = sign_in(client)
+        code = examples()[1].replace("https://login.example.com", server.url)
+        asked = "\nprint(user_of({!r}), user_of('x'))".format(tokens["accessToken"])
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code + asked],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+
+    user_id, nobody = ran.stdout.split()
+    assert len(user_id) == 22
+    assert nobody == "None"
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("example", examples())
+def test_an_example_has_fifteen_lines_at_most(example: str) -> None:
     """Short enough to be read before it is run."""
-    assert len([line for line in example().splitlines() if line.strip()]) <= 15
+    assert len([line for line in example.splitlines() if line.strip()]) <= 15

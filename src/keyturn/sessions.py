@@ -172,7 +172,8 @@ class Sessions:
         await self.close()
 
     async def close(self) -> None:
-        """Let exchanges in flight finish, then close the store."""
+        """Let followers go and exchanges in flight finish, then close the store."""
+        self.feed.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)

@@ -22,9 +22,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
+from keyturn import AccessTokenRevoked, Verifier
 from tests.postgresql import free_port
-from tests.server.processes import ADA, PATIENCE, Server, register, serving
+from tests.server.processes import ADA, PATIENCE, Server, register, serving, until
 
+FEED_TOKEN = "a-token-of-the-services-that-follow"
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
@@ -33,6 +35,7 @@ class Proxy(NamedTuple):
 
     client: httpx.Client
     server: Server
+    trust: ssl.SSLContext
 
 
 @contextmanager
@@ -152,6 +155,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxy]:
         "KEYTURN_PUBLIC_URL": f"https://localhost:{port}",
         "KEYTURN_TRUSTED_PROXIES": "127.0.0.1",
         "KEYTURN_TOKENS_IN_BODY": "never",
+        "KEYTURN_REVOCATIONS_TOKEN": FEED_TOKEN,
     }
     trust = ssl.create_default_context(cafile=str(tmp_path / "certificate"))
     with (
@@ -161,7 +165,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxy]:
             base_url=f"https://localhost:{port}", verify=trust, timeout=PATIENCE
         ) as client,
     ):
-        yield Proxy(client, server)
+        yield Proxy(client, server, trust)
 
 
 LOGIN = {name: ADA[name] for name in ("username", "password")}
@@ -196,6 +200,32 @@ def test_a_body_that_is_too_long_is_refused(proxy: Proxy) -> None:
     answer = proxy.client.post("/login", content=b"x" * 70_000)
 
     assert answer.status_code == 413
+
+
+def test_revocations_are_followed_through_it(
+    proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """D12: told as they happen, and what is told is not kept back until there is more of it."""
+    register(proxy.client)
+    issuer = str(proxy.client.base_url).rstrip("/")
+    with Verifier(
+        issuer, feed_token=FEED_TOKEN, new_client=lambda: httpx.Client(verify=proxy.trust)
+    ) as verifier:
+        proxy.client.post("/login", json=LOGIN)
+        access_token = proxy.client.cookies["__Host-accessToken"]
+        verifier.verify(access_token)
+        proxy.client.post("/logout")
+
+        until(lambda: _is_revoked(verifier, access_token))
+    assert [line for line in caplog.records if line.name == "keyturn"] == []
+
+
+def _is_revoked(verifier: Verifier, access_token: str) -> bool:
+    try:
+        verifier.verify(access_token)
+    except AccessTokenRevoked:
+        return True
+    return False
 
 
 def test_an_exchange_is_never_repeated_by_the_proxy(proxy: Proxy) -> None:

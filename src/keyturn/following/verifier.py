@@ -124,13 +124,13 @@ class Verifier:
         self.close()
 
     def start(self, timeout: float = 10) -> None:
-        """Follow the issuer, and return as soon as access tokens can be checked. If that takes
-        longer than ``timeout`` seconds, following goes on all the same, until ``close``.
+        """Follow the issuer, and return as soon as access tokens can be checked; until then it
+        blocks. Whatever is raised, following goes on until ``close``.
 
         Raises:
             ConfigurationError: httpx is not installed, the issuer is another or has no feed, or the
                 feed token is refused.
-            Unavailable: the issuer told nothing in time.
+            Unavailable: the issuer told too little within ``timeout`` seconds.
         """
         with self._lock:
             follower = self._follower or self._follow()
@@ -242,4 +242,5 @@ def _follow_here_too() -> None:
         verifier._after_fork()  # noqa: SLF001  nobody else may
 
 
-os.register_at_fork(after_in_child=_follow_here_too)
+if hasattr(os, "register_at_fork"):  # where processes fork
+    os.register_at_fork(after_in_child=_follow_here_too)
