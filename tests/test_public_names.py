@@ -140,5 +140,5 @@ def test_importing_the_package_loads_little() -> None:
 
     loaded = set(json.loads(run.stdout)) - sys.stdlib_module_names
     assert {"keyturn", "cryptography", "msgspec"} <= loaded
-    theirs = {"cffi", "_cffi_backend", "_openssl", "typing_extensions"}
+    theirs = {"bcrypt", "cffi", "_cffi_backend", "_openssl", "typing_extensions"}
     assert loaded <= {"keyturn", "cryptography", "msgspec", *theirs}
