@@ -63,6 +63,7 @@ class Meddling:
     """
 
     lanes = 1
+    batch = 64
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -136,8 +136,12 @@ class Sessions:
             nonce=random_bytes(8).hex(),
         )
         """What this process learns of revocations and keys, for those who follow it."""
-        self._gets = Coalescer(self._get_all, key=lambda sid: sid, lanes=store.lanes)
-        self._swaps = Coalescer(store.swap, key=lambda swap: swap.old.sid, lanes=store.lanes)
+        self._gets = Coalescer(
+            self._get_all, key=lambda sid: sid, at_most=store.batch, lanes=store.lanes
+        )
+        self._swaps = Coalescer(
+            store.swap, key=lambda swap: swap.old.sid, at_most=store.batch, lanes=store.lanes
+        )
         self._flights: dict[str, asyncio.Task[Tokens]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._checking: asyncio.Task[None] | None = None

@@ -127,6 +127,7 @@ class AwaitPoints:
 
 class _Watched:
     lanes = 1
+    batch = 64
 
     def __init__(self, target: object, pass_point: Callable[[], Awaitable[None]]) -> None:
         self._target = target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -27,7 +27,7 @@ from keyturn.core.errors import (
     Unavailable,
 )
 from keyturn.core.keyring import PUBLISHED_AHEAD
-from keyturn.core.model import Claims, Device, EndReason, EventKind, Policy, Tokens
+from keyturn.core.model import Claims, Device, EndReason, EventKind, Policy, Session, Tokens
 from keyturn.core.refresh_token import parse
 from keyturn.core.server_secret import ServerSecret
 from keyturn.sessions import Sessions
@@ -212,6 +212,35 @@ async def test_exchanges_at_once_share_statements(sessions: Sessions, meddling: 
 
     assert alone == ["get", "swap"]
     assert meddling.calls == ["get", "swap"]
+
+
+class OneByOne(MemoryStore):
+    """Better asked for one session at a time, three times at once."""
+
+    batch = 1
+    lanes = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.under_way: list[int] = [0]
+        self.sizes: set[int] = set()
+
+    async def get(self, sids: Sequence[str]) -> dict[str, Session]:
+        self.sizes.add(len(sids))
+        self.under_way.append(self.under_way[-1] + 1)
+        await asyncio.sleep(0)
+        self.under_way.append(self.under_way[-1] - 1)
+        return await super().get(sids)
+
+
+async def test_a_store_is_asked_for_as_many_sessions_as_it_likes(clock: Clock) -> None:
+    """So at once, and so often."""
+    async with loaded(store := OneByOne(), clock) as sessions:
+        pairs = [await sessions.create(f"user-{number}") for number in range(20)]
+
+        await asyncio.gather(*(sessions.refresh(pair.refresh_token) for pair in pairs))
+
+    assert (store.sizes, max(store.under_way)) == ({1}, 3)
 
 
 async def test_a_caller_who_leaves_does_not_stop_the_flight(

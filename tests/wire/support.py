@@ -72,6 +72,7 @@ class Breakable:
     """A store that fails at every method while it has a ``fault``."""
 
     lanes = 1
+    batch = 64
 
     def __init__(self, store: Any) -> None:
         self._store = store

@@ -76,6 +76,10 @@ class Store(Protocol):
 
     lanes: int
     """How many calls of ``get``, and of ``swap``, are better made at once than one by one."""
+    batch: int
+    """How many sessions a call of ``get``, and of ``swap``, is better given at most; it takes any
+    number all the same.
+    """
 
     async def add(
         self, session: Session, *, limit: int, replaces: str | None, epoch: int, cutoffs_until: int

@@ -36,6 +36,7 @@ class MemoryStore:
     """
 
     lanes = 1
+    batch = 64
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}

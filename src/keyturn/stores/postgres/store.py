@@ -27,6 +27,7 @@ class PostgresStore:
     """
 
     lanes = 2  # so that while one waits for its commit, or for a lock, the other goes on
+    batch = 64
 
     def __init__(self, connector: Connector) -> None:
         self.engine = Engine(connector)

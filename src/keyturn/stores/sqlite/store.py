@@ -25,6 +25,7 @@ class SQLiteStore:
     """
 
     lanes = 1  # as one writes at a time
+    batch = 64
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
