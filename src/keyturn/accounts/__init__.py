@@ -72,5 +72,5 @@ def open_users(store: Store) -> UserStore:
         if isinstance(store, PostgresStore):
             from .postgres import PostgresUsers
 
-            return PostgresUsers(store.engine)
+            return PostgresUsers(store)
     raise ConfigurationError("database_url", "is of a kind that holds no users")

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from keyturn.core.model import Cutoff, Device, Event, EventKind
 from keyturn.stores.base import Ending
-from keyturn.stores.postgres import statements
+from keyturn.stores.postgres import PostgresStore, statements
 from keyturn.stores.postgres.connecting import Connection
-from keyturn.stores.postgres.engine import Engine
+from keyturn.stores.postgres.layouts import Layout
 
 from . import throttle
 from .model import Account, User
@@ -31,8 +31,9 @@ _PAST_NAME: Final = f"""
 class PostgresUsers:
     """A ``UserStore`` on the engine of a ``PostgresStore``, which it leaves for that to close."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, store: PostgresStore) -> None:
+        self._engine = store.engine
+        self._layout = store.layout
 
     async def add(self, user: User, password_hash: str) -> bool:
         return await self._engine.run(lambda connection: _add(connection, user, password_hash))
@@ -50,14 +51,18 @@ class PostgresUsers:
         self, account: Account, password_hash: str, ending: Ending, device: Device
     ) -> list[Cutoff] | None:
         return await self._engine.transact(
-            lambda connection: _set_password(connection, account, password_hash, ending, device)
+            lambda connection: _set_password(
+                connection, self._layout, account, password_hash, ending, device
+            )
         )
 
     async def rehash(self, account: Account, password_hash: str) -> None:
         await self._engine.run(lambda connection: _rehash(connection, account, password_hash))
 
     async def disable(self, user_id: str, ending: Ending) -> list[Cutoff] | None:
-        return await self._engine.transact(lambda connection: _disable(connection, user_id, ending))
+        return await self._engine.transact(
+            lambda connection: _disable(connection, self._layout, user_id, ending)
+        )
 
     async def enable(self, user_id: str) -> bool:
         return await self._engine.run(lambda connection: _enable(connection, user_id))
@@ -115,6 +120,7 @@ def _user(row: Sequence[Any]) -> User:
 
 async def _set_password(
     connection: Connection,
+    layout: Layout,
     account: Account,
     password_hash: str,
     ending: Ending,
@@ -124,16 +130,16 @@ async def _set_password(
     locked = await connection.fetchval(
         "SELECT id FROM keyturn.account WHERE id = $1 FOR NO KEY UPDATE", user_id
     )
-    if locked is None or await statements.lock_user(connection, user_id) != account.epoch:
+    if locked is None or await layout.lock_user(connection, user_id) != account.epoch:
         return None
     await connection.execute(
         "UPDATE keyturn.account SET password_hash = $1 WHERE id = $2", password_hash, user_id
     )
-    await statements.record_event(
+    await layout.record_event(
         connection,
         Event(at=ending.at, kind=EventKind.PASSWORD_CHANGED, user_id=user_id, device=device),
     )
-    return await statements.end_user(connection, user_id, None, ending)
+    return await statements.end_user(connection, layout, user_id, None, ending)
 
 
 async def _rehash(connection: Connection, account: Account, password_hash: str) -> None:
@@ -145,7 +151,9 @@ async def _rehash(connection: Connection, account: Account, password_hash: str) 
     )
 
 
-async def _disable(connection: Connection, user_id: str, ending: Ending) -> list[Cutoff] | None:
+async def _disable(
+    connection: Connection, layout: Layout, user_id: str, ending: Ending
+) -> list[Cutoff] | None:
     if not await _changes(
         connection,
         "UPDATE keyturn.account SET disabled_at = coalesce(disabled_at, $1) WHERE id = $2",
@@ -153,7 +161,7 @@ async def _disable(connection: Connection, user_id: str, ending: Ending) -> list
         user_id,
     ):
         return None
-    return await statements.end_user(connection, user_id, None, ending)
+    return await statements.end_user(connection, layout, user_id, None, ending)
 
 
 async def _enable(connection: Connection, user_id: str) -> bool:
@@ -163,10 +171,11 @@ async def _enable(connection: Connection, user_id: str) -> bool:
 
 
 async def _counted(connection: Connection, keys: Sequence[ThrottleKey]) -> Mapping[bytes, Failures]:
+    # Of a list of bytes asyncpg would look up the type first, for which Citus takes half a second.
     rows = await connection.fetch(
         "SELECT digest, count, blocked_until, forget_at FROM keyturn.failures"
-        " WHERE digest = ANY ($1::bytea[])",
-        [key.digest for key in keys],
+        " WHERE digest = ANY ($1::text[]::bytea[])",
+        [f"\\x{key.digest.hex()}" for key in keys],
     )
     return {digest: Failures(*counted) for digest, *counted in rows}
 

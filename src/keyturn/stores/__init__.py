@@ -11,22 +11,28 @@ from .base import Store
 
 __all__ = ["Store", "open_store", "store_exists"]
 
+_POSTGRESQL: Final = ("postgresql", "postgres")
 _UNKNOWN_KIND: Final = "must begin with sqlite:/// or postgresql://, or be memory:"
 
 
-async def open_store(url: str, *, create: bool = False) -> Store:
+async def open_store(url: str, *, create: bool = False, sharded: bool = False) -> Store:
     """Open the store that ``url`` names: ``memory:``, ``sqlite:///relative``,
     ``sqlite:////absolute/path`` or ``postgresql://user:password@host/database``.
 
     ``create`` makes an absent one (of PostgreSQL the tables, not the database); without it an
     absent one is an error, so that a mistyped path never passes for an empty database.
 
+    ``sharded`` is for PostgreSQL on an engine that shards its tables, like Citus: it sees that they
+    are laid out for that, which only ``create`` does. Whoever opens them later need not say it.
+
     Raises:
-        ConfigurationError: the URL is of no known kind, or what it names is absent, foreign,
-            damaged, or of a newer release.
+        ConfigurationError: the URL is of no known kind, or of one that is not sharded, or what it
+            names is absent, foreign, damaged, or of a newer release.
         StoreUnavailable: it does not answer.
     """
     kind, _, rest = url.partition(":")
+    if sharded and kind not in _POSTGRESQL:
+        raise ConfigurationError("database_url", "must begin with postgresql:// to be sharded")
     if kind == "memory":
         from .memory import MemoryStore
 
@@ -35,10 +41,10 @@ async def open_store(url: str, *, create: bool = False) -> Store:
         from .sqlite import SQLiteStore
 
         return await SQLiteStore.open(rest.removeprefix("///"), create=create)
-    if kind in {"postgresql", "postgres"}:
+    if kind in _POSTGRESQL:
         from .postgres import PostgresStore
 
-        return await PostgresStore.open(url, create=create)
+        return await PostgresStore.open(url, create=create, sharded=sharded)
     raise ConfigurationError("database_url", _UNKNOWN_KIND)
 
 
@@ -51,7 +57,7 @@ async def store_exists(url: str) -> bool:
         StoreUnavailable: it does not answer.
     """
     kind, _, rest = url.partition(":")
-    if kind in {"postgresql", "postgres"}:
+    if kind in _POSTGRESQL:
         from .postgres.opening import holds_tables
 
         return await holds_tables(url)

@@ -12,6 +12,8 @@ import pytest
 from keyturn.stores.postgres import PostgresStore
 from tests.postgresql import Server
 
+from .support import opened
+
 GIVEN: Final = os.environ.get("KEYTURN_TEST_POSTGRES_URL")
 """A database whose schema ``keyturn`` the tests may drop. Tests that stop their server, or look
 into it, run on one of their own all the same.
@@ -33,8 +35,13 @@ async def any_database(server: Server) -> str:
     return url
 
 
+@pytest.fixture(params=["gathered", "sharded"])
+def layout(request: pytest.FixtureRequest) -> str:
+    """Each of the two, for whoever asks for a store of either."""
+    return str(request.param)
+
+
 @pytest.fixture
-async def store(any_database: str) -> AsyncIterator[PostgresStore]:
-    store = await PostgresStore.open(any_database, create=True)
-    yield store
-    await store.close()
+async def store(any_database: str, layout: str) -> AsyncIterator[PostgresStore]:
+    async with opened(any_database, sharded=layout == "sharded") as store:
+        yield store

@@ -19,9 +19,9 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[PostgresStore]:
+async def opened(url: str, *, sharded: bool = False) -> AsyncIterator[PostgresStore]:
     """The store at ``url``, made if need be."""
-    store = await PostgresStore.open(url, create=True)
+    store = await PostgresStore.open(url, create=True, sharded=sharded)
     try:
         yield store
     finally:
@@ -44,7 +44,9 @@ def turn(session: Session) -> Swap:
 
 def turns_of(store: PostgresStore) -> Coalescer[Swap, bool]:
     """Turns, gathered as ``Sessions`` gathers them."""
-    return Coalescer(store.swap, key=lambda swap: swap.old.sid)
+    return Coalescer(
+        store.swap, key=lambda swap: swap.old.sid, at_most=store.batch, lanes=store.lanes
+    )
 
 
 async def until_true(connection: Connection, query: str, *values: Any) -> None:

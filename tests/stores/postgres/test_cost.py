@@ -11,7 +11,7 @@ import pytest
 
 from keyturn.core.model import Claims, Device, Session
 from keyturn.stores.conformance import NOW, a_session, begin, turned
-from keyturn.stores.postgres import PostgresStore, statements
+from keyturn.stores.postgres import PostgresStore, gathered, sharded, statements
 
 from .support import connected, opened, turn
 
@@ -69,17 +69,18 @@ async def test_a_turn_costs_little(database: str, batch: int, count: int) -> Non
 @pytest.mark.parametrize(
     ("statement", "types", "values"),
     [
-        (statements._GET, "text", "'x'"),
-        (statements._GET_MANY, "text[]", "'{x}'"),
-        (statements._TURN, "text" + ", bigint" * 6, "'x'" + ", 1" * 6),
+        (statements.GET, "text", "'x'"),
+        (gathered._GET_MANY, "text[]", "'{x}'"),
+        (statements.TURN, "text" + ", bigint" * 6, "'x'" + ", 1" * 6),
         (
-            statements._TURN_MANY,
+            gathered._TURN_MANY,
             "text[]" + ", bigint[]" * 6 + ", text[]",
             "'{x}'" + ", '{1}'" * 6 + ", '{null}'",
         ),
-        (statements._END, "text[], text[]" + ", bigint" * 4, "'{x}', '{x}'" + ", 1" * 4),
+        (gathered._END, "text[], text[]" + ", bigint" * 4, "'{x}', '{x}'" + ", 1" * 4),
+        (sharded._END, "text, bigint, text, bigint", "'x', 1, 'x', 1"),
     ],
-    ids=["get", "gets", "turn", "turns", "end"],
+    ids=["get", "gets", "turn", "turns", "ends", "end"],
 )
 async def test_rows_are_found_by_their_key(
     database: str, count: int, statement: str, types: str, values: str

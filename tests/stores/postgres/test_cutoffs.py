@@ -23,8 +23,8 @@ LISTENING = """
 
 
 @pytest.fixture
-async def store(database: str) -> AsyncIterator[PostgresStore]:
-    async with opened(database) as store:
+async def store(database: str, layout: str) -> AsyncIterator[PostgresStore]:
+    async with opened(database, sharded=layout == "sharded") as store:
         yield store
 
 

@@ -47,8 +47,8 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def store(database: str) -> AsyncIterator[PostgresStore]:
-    async with opened(database) as store:
+async def store(database: str, layout: str) -> AsyncIterator[PostgresStore]:
+    async with opened(database, sharded=layout == "sharded") as store:
         yield store
 
 
@@ -165,6 +165,7 @@ async def test_one_bad_row_fails_alone(store: PostgresStore, admin: Connection) 
     assert await row(store, sessions[1].sid) == sessions[1]
 
 
+@pytest.mark.parametrize("layout", ["gathered"])
 async def test_a_lost_connection_fails_the_whole_batch(
     patient: None, store: PostgresStore, admin: Connection
 ) -> None:
@@ -391,6 +392,7 @@ async def test_what_befell_one_connection_may_have_befallen_all(
     assert [connection.is_closed() for connection in idle] == [True, True]
 
 
+@pytest.mark.parametrize("layout", ["gathered"])
 async def test_waiting_for_a_connection_is_given_up(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

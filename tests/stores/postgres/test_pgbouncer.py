@@ -40,6 +40,7 @@ def pgbouncer(server: Server, *settings: str) -> Iterator[str]:
         "[pgbouncer]",
         "pool_mode = transaction",
         "default_pool_size = 2",
+        "server_idle_timeout = 1",  # seconds; else it keeps two for every database there was
         "listen_addr = 127.0.0.1",
         f"listen_port = {port}",
         "unix_socket_dir =",
@@ -76,8 +77,8 @@ class TestBehindPgBouncer(StoreConformance):
     """Every law holds there too."""
 
     @pytest.fixture
-    async def store(self, pooler: str, database: str) -> AsyncIterator[PostgresStore]:
-        async with opened(through(pooler, database)) as store:
+    async def store(self, pooler: str, database: str, layout: str) -> AsyncIterator[PostgresStore]:
+        async with opened(through(pooler, database), sharded=layout == "sharded") as store:
             yield store
 
 

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
-__all__ = ["COMMAND_SECONDS", "Connection", "Connector", "begin"]
+__all__ = ["COMMAND_SECONDS", "Connection", "Connector"]
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -25,19 +25,14 @@ _SETTINGS: Final = {
     "jit": "off",  # which the price put on such reads would call for
     "plan_cache_mode": "force_generic_plan",  # else a list of keys is planned for again each time
 }
+_PLANNED_FOR_SHARDS: Final = {
+    "plan_cache_mode": "auto",  # Citus refuses to make a generic plan for more than one shard
+}
+_SHARDED: Final = _PLANNED_FOR_SHARDS | {
+    "citus.max_adaptive_executor_pool_size": "1",  # else up to 16 to a node for each one to us
+}
 _PATIENT_LOCK_TIMEOUT: Final = "2000"
 _POOLER_REFUSED_THEM: Final = "unsupported startup parameter"
-
-
-def begin(*, patient: bool) -> str:
-    """What begins a transaction on our settings, also where a session cannot hold them. A patient
-    one waits longer for locks.
-    """
-    local = {name: value for name, value in _SETTINGS.items() if not name.startswith("default")}
-    if patient:
-        local["lock_timeout"] = _PATIENT_LOCK_TIMEOUT
-    sets = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in local.items())
-    return "BEGIN ISOLATION LEVEL READ COMMITTED" + sets
 
 
 class Connector:
@@ -47,11 +42,14 @@ class Connector:
     ``direct`` ones belong to one session of the server: they hold settings and prepared statements,
     and hear notifications. Behind a pooler that changes sessions between transactions (PgBouncer)
     they cannot.
+
+    Whoever learns that the tables are ``sharded`` says so: later connections have settings for it.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self.direct = True
+        self.sharded = False
 
     async def find_out(self) -> Connection:
         """Connect for the first time, and learn whether that is direct. Its statements may take
@@ -63,7 +61,7 @@ class Connector:
             OSError: it does not answer.
         """
         try:
-            connection = await self._connect(cache=0, settings=_SETTINGS)
+            connection = await self._connect(cache=0, settings=_SETTINGS | _PLANNED_FOR_SHARDS)
         except asyncpg.ProtocolViolationError as error:
             if _POOLER_REFUSED_THEM not in str(error):
                 raise
@@ -78,8 +76,23 @@ class Connector:
     async def connect(self) -> Connection:
         """Raises as ``find_out``."""
         if self.direct:
-            return await self._connect(cache=100, settings=_SETTINGS, seconds=COMMAND_SECONDS)
+            return await self._connect(
+                cache=100, settings=self._settings(), seconds=COMMAND_SECONDS
+            )
         return await self._connect(cache=0, settings={}, seconds=COMMAND_SECONDS)
+
+    def begin(self, *, patient: bool) -> str:
+        """What begins a transaction on our settings, also where a session cannot hold them. A
+        patient one waits longer for locks.
+        """
+        local = {key: value for key, value in self._settings().items() if "default" not in key}
+        if patient:
+            local["lock_timeout"] = _PATIENT_LOCK_TIMEOUT
+        sets = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in local.items())
+        return "BEGIN ISOLATION LEVEL READ COMMITTED" + sets
+
+    def _settings(self) -> dict[str, str]:
+        return _SETTINGS | _SHARDED if self.sharded else _SETTINGS
 
     async def _connect(
         self, *, cache: int, settings: dict[str, str], seconds: float | None = None

@@ -12,7 +12,7 @@ import asyncpg
 from keyturn.core.errors import StoreUnavailable
 from keyturn.stores.base import FORKED
 
-from .connecting import COMMAND_SECONDS, Connection, Connector, begin
+from .connecting import COMMAND_SECONDS, Connection, Connector
 from .faults import RETRIED, told_as_unavailable
 
 __all__ = ["Engine"]
@@ -20,7 +20,6 @@ __all__ = ["Engine"]
 _Result = TypeVar("_Result")
 _Job = Callable[[Connection], Awaitable[_Result]]
 
-_CONNECTIONS: Final = 4
 _CALL_SECONDS: Final = COMMAND_SECONDS
 """For all of a call, waiting for a connection and making one included."""
 _TRIES: Final = 5
@@ -31,12 +30,12 @@ class Engine:
     transaction is left, unless the connection was lost during the commit: then it is unknown.
 
     A caller that is cancelled does not stop its transaction. Connections that were lost are made
-    anew when they are needed.
+    anew when they are needed; there are never more of them than ``connections``.
     """
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, *, connections: int) -> None:
         self._connector = connector
-        self._places = asyncio.Semaphore(_CONNECTIONS)
+        self._places = asyncio.Semaphore(connections)
         self._idle: list[Connection] = []
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
@@ -47,7 +46,7 @@ class Engine:
         through. Cancelled, it would give up the connection in the middle.
         """
         if not self._connector.direct:
-            return await self._retry(_transaction(begin(patient=False), job))
+            return await self._retry(_transaction(self._connector.begin(patient=False), job))
         if self._places.locked() or not self._has_idle():
             return await self._retry(job)
         with told_as_unavailable():  # there is nothing to wait for but the statement
@@ -72,7 +71,8 @@ class Engine:
         Raises:
             StoreUnavailable: the system failed, took too long, or the engine is closed.
         """
-        return await self._see_through(self._retry(_transaction(begin(patient=True), job)))
+        beginning = self._connector.begin(patient=True)
+        return await self._see_through(self._retry(_transaction(beginning, job)))
 
     async def close(self) -> None:
         """Let what is under way finish, then let go of the connections."""

@@ -3,7 +3,10 @@ single statement, which is a transaction by itself; the others are for within on
 has begun at READ COMMITTED, so that each statement sees what was committed while it waited.
 
 Locks are taken in one order, so that no two wait for each other: account, user's epoch, sessions by
-``sid``. An update of many rows would lock them in an order of its own, so they are locked before.
+``sid``.
+
+Here is what is the same in both layouts of the tables. Where it needs what is not, it takes the
+``layout``: the module ``gathered`` or ``sharded``.
 """
 
 # ruff: noqa: S608  what is put into a statement are constants of this file; values are bound
@@ -18,7 +21,6 @@ import asyncpg
 import msgspec
 
 from keyturn.core.model import (
-    ALL_VERSIONS,
     Claims,
     Cutoff,
     Device,
@@ -31,31 +33,42 @@ from keyturn.core.model import (
 from keyturn.stores.base import PAST_ALL, Ending, Swap, SweepBounds
 
 from .connecting import Connection
+from .layouts import Layout
 
 __all__ = [
     "CHANNEL",
+    "GET",
+    "OLD_SESSION",
+    "RECORDED",
+    "SESSION",
+    "TURN",
     "add",
     "add_signing_key",
     "check",
     "cutoffs",
+    "cutoffs_of",
     "drop_signing_keys",
     "end",
     "end_user",
     "events_of_session",
     "events_of_user",
-    "get",
     "list_sessions",
     "living",
     "lock_user",
     "longest_access_ttl",
     "raise_access_ttl",
+    "raise_epoch",
     "raise_version",
     "record_event",
     "replace_signing_key",
+    "session_of",
     "set_claims",
     "signing_keys",
-    "swap",
     "sweep",
+    "sweeping",
+    "sweeping_oldest",
+    "to_json",
+    "turn_of",
     "user_epoch",
     "void_all",
 ]
@@ -65,7 +78,7 @@ _Row = asyncpg.Record | tuple[Any, ...]
 CHANNEL: Final = "keyturn_cutoffs"
 """Where PostgreSQL tells that a cutoff was recorded."""
 
-_SESSION: Final = ", ".join(Session.__struct_fields__)
+SESSION: Final = ", ".join(Session.__struct_fields__)
 _CUTOFF: Final = ", ".join(Cutoff.__struct_fields__)
 _EVENT: Final = ", ".join(Event.__struct_fields__)
 _SEALED_KEY: Final = ", ".join(SealedKey.__struct_fields__)
@@ -81,6 +94,7 @@ _LAST_USED: Final = "greatest(created_at, turned_at)"
 
 async def add(
     connection: Connection,
+    layout: Layout,
     session: Session,
     *,
     limit: int,
@@ -89,10 +103,10 @@ async def add(
     cutoffs_until: int,
 ) -> list[Cutoff] | None:
     """As ``Store.add``."""
-    if await lock_user(connection, session.user_id) != epoch:
+    if await layout.lock_user(connection, session.user_id) != epoch:
         return None
     values = msgspec.structs.asdict(session)
-    values["claims"], values["device"] = _json(session.claims), _json(session.device)
+    values["claims"], values["device"] = to_json(session.claims), to_json(session.device)
     await connection.execute(_ADD, *values.values())
     signed_in = Event(
         at=session.created_at,
@@ -101,17 +115,21 @@ async def add(
         sid=session.sid,
         device=session.device,
     )
-    await record_event(connection, signed_in)
+    await layout.record_event(connection, signed_in)
     ended = {} if replaces is None else {replaces: EndReason.REPLACED}
     for (sid,) in await connection.fetch(
         _BEYOND_LIMIT, session.user_id, [session.sid, replaces or ""], limit - 1
     ):
         ended[sid] = EndReason.EVICTED
-    return await _end(connection, ended, session.created_at, cutoffs_until) if ended else []
+    if not ended:
+        return []
+    return await layout.end_each(
+        connection, ended, at=session.created_at, cutoffs_until=cutoffs_until
+    )
 
 
 _ADD: Final = f"""
-    INSERT INTO keyturn.session ({_SESSION})
+    INSERT INTO keyturn.session ({SESSION})
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
 
 _BEYOND_LIMIT: Final = f"""
@@ -120,30 +138,16 @@ _BEYOND_LIMIT: Final = f"""
     ORDER BY {_LAST_USED} DESC, sid DESC OFFSET $3"""
 
 
-async def get(connection: Connection, sids: Sequence[str]) -> dict[str, Session]:
-    """As ``Store.get``. One statement."""
-    if len(sids) == 1:
-        rows = await connection.fetch(_GET, sids[0])
-    else:
-        rows = await connection.fetch(_GET_MANY, sids)
-    return {row[0]: _session(row) for row in rows}
+GET: Final = f"SELECT {SESSION} FROM keyturn.session WHERE sid = $1"
+
+TURN: Final = """
+    UPDATE keyturn.session SET generation = $3, parent = $4, first_child = $5,
+        previous_parent = $6, turned_at = $7
+    WHERE sid = $1 AND generation = $2 AND ended_at IS NULL RETURNING sid"""
 
 
-_GET: Final = f"SELECT {_SESSION} FROM keyturn.session WHERE sid = $1"
-_GET_MANY: Final = f"SELECT {_SESSION} FROM keyturn.session WHERE sid = ANY ($1::text[])"
-
-
-async def swap(connection: Connection, swaps: Sequence[Swap]) -> list[bool]:
-    """As ``Store.swap``. One statement."""
-    if len(swaps) == 1 and swaps[0].event is None:
-        return [await connection.fetchval(_TURN, *_turn(swaps[0])) is not None]
-    turns = zip(*map(_turn, swaps), strict=True)
-    events = [_json(swap.event) if swap.event else None for swap in swaps]
-    won = {sid for (sid,) in await connection.fetch(_TURN_MANY, *map(list, turns), events)}
-    return [swap.old.sid in won for swap in swaps]
-
-
-def _turn(swap: Swap) -> tuple[str, int, int, int, int, int, int | None]:
+def turn_of(swap: Swap) -> tuple[str, int, int, int, int, int, int | None]:
+    """What ``TURN`` takes."""
     new = swap.new
     return (
         swap.old.sid,
@@ -156,44 +160,13 @@ def _turn(swap: Swap) -> tuple[str, int, int, int, int, int, int | None]:
     )
 
 
-_TURN: Final = """
-    UPDATE keyturn.session SET generation = $3, parent = $4, first_child = $5,
-        previous_parent = $6, turned_at = $7
-    WHERE sid = $1 AND generation = $2 AND ended_at IS NULL RETURNING sid"""
-
-_TURN_MANY: Final = """
-    WITH turn AS MATERIALIZED (
-        SELECT * FROM unnest(
-            $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-            $7::bigint[], $8::text[])
-        AS turn (sid, held, generation, parent, first_child, previous_parent, turned_at, event)
-    ), locked AS MATERIALIZED (
-        SELECT sid FROM keyturn.session WHERE sid = ANY ($1::text[])
-        ORDER BY sid FOR NO KEY UPDATE
-    ), turned AS (
-        UPDATE keyturn.session SET generation = turn.generation, parent = turn.parent,
-            first_child = turn.first_child, previous_parent = turn.previous_parent,
-            turned_at = turn.turned_at
-        FROM locked JOIN turn USING (sid)
-        WHERE session.sid = locked.sid AND session.sid = ANY ($1::text[])
-            AND session.generation = turn.held AND session.ended_at IS NULL
-        RETURNING session.sid, turn.event::json AS event
-    ), told AS (
-        INSERT INTO keyturn.event (at, kind, user_id, sid, reason, device)
-        SELECT (event->>'at')::bigint, event->>'kind', event->>'user_id', event->>'sid',
-            event->>'reason', coalesce(event->>'device', '{}')
-        FROM turned WHERE event IS NOT NULL
-    )
-    SELECT sid FROM turned"""
-
-
 async def list_sessions(connection: Connection, user_id: str) -> list[Session]:
     """As ``Store.list_sessions``. One statement."""
-    return [_session(row) for row in await connection.fetch(_LIST, user_id)]
+    return [session_of(row) for row in await connection.fetch(_LIST, user_id)]
 
 
 _LIST: Final = f"""
-    SELECT {_SESSION} FROM keyturn.session WHERE user_id = $1 AND ended_at IS NULL
+    SELECT {SESSION} FROM keyturn.session WHERE user_id = $1 AND ended_at IS NULL
     ORDER BY created_at DESC, sid DESC"""
 
 
@@ -221,7 +194,8 @@ _RAISE_VERSION: Final = """
     WHERE sid = $1 AND ended_at IS NULL RETURNING version"""
 
 
-def _session(row: _Row) -> Session:
+def session_of(row: _Row) -> Session:
+    """Of the columns ``SESSION``."""
     (
         sid,
         user_id,
@@ -263,36 +237,29 @@ def _session(row: _Row) -> Session:
 
 async def end(
     connection: Connection,
+    layout: Layout,
     sids: Sequence[str],
     ending: Ending,
     *,
     generation: int | None = None,
 ) -> list[Cutoff]:
-    """As ``Store.end``. One statement."""
-    reasons = dict.fromkeys(sids, ending.reason)
-    return await _end(connection, reasons, ending.at, ending.cutoffs_until, generation)
+    """As ``Store.end``."""
+    return await layout.end_each(
+        connection,
+        dict.fromkeys(sids, ending.reason),
+        at=ending.at,
+        cutoffs_until=ending.cutoffs_until,
+        generation=generation,
+    )
 
 
 async def end_user(
-    connection: Connection, user_id: str, keep: str | None, ending: Ending
+    connection: Connection, layout: Layout, user_id: str, keep: str | None, ending: Ending
 ) -> list[Cutoff]:
     """As ``Store.end_user``."""
-    await _raise_epoch(connection, user_id)
+    await layout.raise_epoch(connection, user_id)
     living = await connection.fetch(_OTHERS, user_id, keep)
-    return await end(connection, [sid for (sid,) in living], ending)
-
-
-async def _end(
-    connection: Connection,
-    reasons: dict[str, EndReason],
-    at: int,
-    cutoffs_until: int,
-    generation: int | None = None,
-) -> list[Cutoff]:
-    rows = await connection.fetch(
-        _END, list(reasons), list(reasons.values()), at, ALL_VERSIONS, cutoffs_until, generation
-    )
-    return _cutoffs(rows)
+    return await end(connection, layout, [sid for (sid,) in living], ending)
 
 
 _OTHERS: Final = """
@@ -300,30 +267,12 @@ _OTHERS: Final = """
     WHERE user_id = $1 AND ended_at IS NULL AND sid IS DISTINCT FROM $2"""
 
 # Whoever follows the cutoffs is woken at the commit, however many there are.
-_RECORDED: Final = f"RETURNING {_CUTOFF}, pg_notify('{CHANNEL}', '')"
-
-_END: Final = f"""
-    WITH ending AS MATERIALIZED (
-        SELECT * FROM unnest($1::text[], $2::text[]) AS ending (sid, reason)
-    ), locked AS MATERIALIZED (
-        SELECT sid FROM keyturn.session WHERE sid = ANY ($1::text[]) AND ended_at IS NULL
-        ORDER BY sid FOR NO KEY UPDATE
-    ), ended AS (
-        UPDATE keyturn.session SET secret = NULL, ended_at = $3, end_reason = ending.reason
-        FROM locked JOIN ending USING (sid)
-        WHERE session.sid = locked.sid AND session.sid = ANY ($1::text[])
-            AND session.ended_at IS NULL AND session.generation = coalesce($6, session.generation)
-        RETURNING session.sid, session.user_id, ending.reason
-    ), told AS (
-        INSERT INTO keyturn.event (at, kind, user_id, sid, reason)
-        SELECT $3, '{EventKind.ENDED}', user_id, sid, reason FROM ended
-    )
-    INSERT INTO keyturn.cutoff (sid, version, expires_at, reason)
-    SELECT sid, $4, $5, reason FROM ended {_RECORDED}"""
+RECORDED: Final = f"RETURNING {_CUTOFF}, pg_notify('{CHANNEL}', '')"
 
 
 async def set_claims(
     connection: Connection,
+    layout: Layout,
     user_id: str,
     claims: Claims,
     *,
@@ -332,26 +281,12 @@ async def set_claims(
     cutoffs_until: int,
 ) -> list[Cutoff]:
     """As ``Store.set_claims``."""
-    await _raise_epoch(connection, user_id)
+    await layout.raise_epoch(connection, user_id)
     event = Event(at=at, kind=EventKind.CLAIMS_CHANGED, user_id=user_id)
-    await record_event(connection, event)
-    return _cutoffs(
-        await connection.fetch(_SET_CLAIMS, user_id, _json(claims), least_version, cutoffs_until)
+    await layout.record_event(connection, event)
+    return await layout.change_claims(
+        connection, user_id, claims, least_version=least_version, cutoffs_until=cutoffs_until
     )
-
-
-_SET_CLAIMS: Final = f"""
-    WITH locked AS MATERIALIZED (
-        SELECT sid FROM keyturn.session WHERE user_id = $1 AND ended_at IS NULL
-        ORDER BY sid FOR NO KEY UPDATE
-    ), changed AS (
-        UPDATE keyturn.session SET claims = $2, version = greatest(version + 1, $3)
-        FROM locked
-        WHERE session.sid = locked.sid AND session.user_id = $1 AND session.ended_at IS NULL
-        RETURNING session.sid, session.version
-    )
-    INSERT INTO keyturn.cutoff (sid, version, expires_at)
-    SELECT sid, version - 1, $4 FROM changed {_RECORDED}"""
 
 
 async def user_epoch(connection: Connection, user_id: str) -> int:
@@ -368,7 +303,8 @@ async def lock_user(connection: Connection, user_id: str) -> int:
     return await _set_epoch(connection, user_id, "user_epoch.epoch", 0)
 
 
-async def _raise_epoch(connection: Connection, user_id: str) -> None:
+async def raise_epoch(connection: Connection, user_id: str) -> None:
+    """As ``lock_user``, and raise the epoch. One statement."""
     await _set_epoch(connection, user_id, "user_epoch.epoch + 1", 1)
 
 
@@ -387,11 +323,11 @@ async def _set_epoch(connection: Connection, user_id: str, known: str, unknown: 
 
 async def void_all(connection: Connection, issued_until: int, cutoffs_until: int) -> Cutoff:
     """As ``Store.void_all``. One statement."""
-    return _cutoffs(await connection.fetch(_VOID_ALL, issued_until, cutoffs_until))[0]
+    return cutoffs_of(await connection.fetch(_VOID_ALL, issued_until, cutoffs_until))[0]
 
 
 _VOID_ALL: Final = f"""
-    INSERT INTO keyturn.cutoff (version, expires_at) VALUES ($1, $2) {_RECORDED}"""
+    INSERT INTO keyturn.cutoff (version, expires_at) VALUES ($1, $2) {RECORDED}"""
 
 
 async def longest_access_ttl(connection: Connection) -> int:
@@ -421,7 +357,7 @@ async def cutoffs(
     """
     rows = await connection.fetch(_CUTOFFS, cursor, now)
     started_at, cursor = rows[0][:2]
-    return started_at, cursor, _cutoffs([row[2:] for row in rows if row["version"] is not None])
+    return started_at, cursor, cutoffs_of([row[2:] for row in rows if row["version"] is not None])
 
 
 # All transactions before ``xmin`` are over, so what they recorded is among what is read. Those past
@@ -439,7 +375,7 @@ _CUTOFFS: Final = f"""
 async def record_event(connection: Connection, event: Event) -> None:
     """Record that something happened to a session or a user. One statement."""
     values = msgspec.structs.asdict(event)
-    values["device"] = _json(event.device)
+    values["device"] = to_json(event.device)
     query = f"INSERT INTO keyturn.event ({_EVENT}) VALUES ($1, $2, $3, $4, $5, $6)"
     await connection.execute(query, *values.values())
 
@@ -468,12 +404,13 @@ async def _newest_events(
 def _event(row: asyncpg.Record) -> Event:
     values = dict(row)
     values["kind"] = EventKind(values["kind"])
+    values["sid"] = values["sid"] or None
     values["reason"] = values["reason"] and EndReason(values["reason"])
     values["device"] = _device_of(values["device"])
     return Event(**values)
 
 
-def _cutoffs(rows: Iterable[_Row]) -> list[Cutoff]:
+def cutoffs_of(rows: Iterable[_Row]) -> list[Cutoff]:
     """Of rows that begin with the fields of one."""
     return [
         Cutoff(sid, version, expires_at, reason and EndReason(reason))
@@ -521,23 +458,28 @@ async def drop_signing_keys(connection: Connection, kids: Sequence[str]) -> None
 
 
 async def sweep(
-    connection: Connection, bounds: SweepBounds, *, after: str, limit: int
+    connection: Connection, layout: Layout, bounds: SweepBounds, *, after: str, limit: int
 ) -> tuple[int, str]:
-    """As ``Store.sweep``. What another is about to delete, or to change, is passed over."""
+    """As ``Store.sweep``."""
     page = [sid for (sid,) in await connection.fetch(_PAGE, after, limit)]
-    sessions: int = await connection.fetchval(
-        _SWEEP_SESSIONS, page, bounds.ended, bounds.created, bounds.last_used
-    )
+    sessions = await layout.sweep_sessions(connection, page, bounds)
     others: int = await connection.fetchval(_SWEEP_CUTOFFS, limit, bounds.cutoffs)
-    others += await connection.fetchval(_SWEEP_EVENTS, limit, bounds.events)
+    others += await layout.sweep_events(connection, limit, bounds.events)
     rest = PAST_ALL if others else ""
     return sessions + others, page[-1] if len(page) == limit else rest
 
 
 _PAGE: Final = "SELECT sid FROM keyturn.session WHERE sid > $1 ORDER BY sid LIMIT $2"
 
+OLD_SESSION: Final = f"""sid = ANY ($1::text[])
+    AND (ended_at < $2 OR created_at < $3 OR {_LAST_USED} < $4)"""
+"""Which of a page are old; takes the page, and the bounds in their order."""
 
-def _sweeping(table: str, key: str, old: str) -> str:
+
+def sweeping(table: str, key: str, old: str) -> str:
+    """Deletes what is ``old`` and counts it. What another is about to delete, or to change, is
+    passed over.
+    """
     return f"""
         WITH old AS MATERIALIZED (
             SELECT {key} FROM keyturn.{table} WHERE {old} FOR UPDATE SKIP LOCKED
@@ -547,15 +489,13 @@ def _sweeping(table: str, key: str, old: str) -> str:
         SELECT count(*) FROM deleted"""
 
 
-_SWEEP_SESSIONS: Final = _sweeping(
-    "session",
-    "sid",
-    f"""sid = ANY ($1::text[])
-        AND (ended_at < $2 OR created_at < $3 OR {_LAST_USED} < $4)""",
-)
-_OLDEST: Final = "id IN (SELECT id FROM keyturn.{} ORDER BY id LIMIT $1)"
-_SWEEP_CUTOFFS: Final = _sweeping("cutoff", "id", f"{_OLDEST.format('cutoff')} AND expires_at < $2")
-_SWEEP_EVENTS: Final = _sweeping("event", "id", f"{_OLDEST.format('event')} AND at < $2")
+def sweeping_oldest(table: str, old: str) -> str:
+    """As ``sweeping``, of so many of the oldest rows."""
+    oldest = f"id IN (SELECT id FROM keyturn.{table} ORDER BY id LIMIT $1)"
+    return sweeping(table, "id", f"{oldest} AND {old}")
+
+
+_SWEEP_CUTOFFS: Final = sweeping_oldest("cutoff", "expires_at < $2")
 
 
 async def check(connection: Connection) -> None:
@@ -567,5 +507,6 @@ async def check(connection: Connection) -> None:
     )
 
 
-def _json(value: object) -> str:
+def to_json(value: object) -> str:
+    """As a column holds it."""
     return msgspec.json.encode(value).decode()

@@ -9,9 +9,10 @@ from typing import Final, Self
 from keyturn.core.model import Claims, Cutoff, Event, SealedKey, Session
 from keyturn.stores.base import Ending, Swap, SweepBounds
 
-from . import statements
+from . import gathered, sharded, statements
 from .connecting import Connector
 from .engine import Engine
+from .layouts import Layout
 from .listening import Listener
 from .opening import prepared
 
@@ -19,33 +20,44 @@ __all__ = ["PostgresStore"]
 
 _POLL_SECONDS: Final = 0.5
 """A wait for cutoffs ends after this in any case, as a notification may never come."""
+_LANES: Final = 2
+"""So that while one call waits for its commit, or for a lock, the other goes on."""
+_SHARDED_LANES: Final = 8
+"""Each call is of one session, and takes a millisecond or two with the way to its node and back:
+together they carry some thousands a second, about what a process can ask for.
+"""
 
 
 class PostgresStore:
     """Keeps sessions in a database, as ``keyturn.stores.base.Store`` says. Each call is a
-    transaction and a commit of its own, so gather many sessions in one where there are many.
+    transaction and a commit of its own, so gather many sessions in one where there are many; but
+    where an engine shards them, those of one commit would be on many nodes.
     """
 
-    lanes = 2  # so that while one waits for its commit, or for a lock, the other goes on
-    batch = 64
-
     def __init__(self, connector: Connector) -> None:
-        self.engine = Engine(connector)
+        self.layout: Layout = sharded if connector.sharded else gathered
+        self.batch = 1 if connector.sharded else 64
+        self.lanes = _SHARDED_LANES if connector.sharded else _LANES
+        self.engine = Engine(connector, connections=2 * self.lanes)  # of get, and of swap
         self._listener = Listener(connector)
         self._server: datetime | None = None
 
     @classmethod
-    async def open(cls, url: str, *, create: bool = False) -> Self:
+    async def open(cls, url: str, *, create: bool = False, sharded: bool = False) -> Self:
         """Open the database that ``url`` names; ``create`` makes its tables, or brings them up to
         date. The database itself must exist.
+
+        ``sharded`` sees that its tables are laid out for an engine that shards them: with
+        ``create`` those that there are, too, and with Citus they are distributed. It is recorded
+        there, so whoever opens the database later need not say it.
 
         Raises:
             ConfigurationError: the URL cannot be read, is refused by the server, or names a
                 database that is foreign, of another release, or without tables that were not to be
-                made. Nothing was changed.
+                made, or not sharded when it was not to be changed. Nothing was changed.
             StoreUnavailable: the server does not answer, or cannot be written.
         """
-        return cls(await prepared(url, create=create))
+        return cls(await prepared(url, create=create, sharded=sharded))
 
     async def add(
         self, session: Session, *, limit: int, replaces: str | None, epoch: int, cutoffs_until: int
@@ -53,6 +65,7 @@ class PostgresStore:
         return await self.engine.transact(
             lambda connection: statements.add(
                 connection,
+                self.layout,
                 session,
                 limit=limit,
                 replaces=replaces,
@@ -65,12 +78,13 @@ class PostgresStore:
         return await self.engine.run(lambda connection: statements.user_epoch(connection, user_id))
 
     async def get(self, sids: Sequence[str]) -> dict[str, Session]:
-        return await self.engine.run_batch(lambda connection: statements.get(connection, sids))
+        return await self.engine.run_batch(lambda connection: self.layout.get(connection, sids))
 
     async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
         if not swaps:
             return []
-        return await self.engine.run_batch(lambda connection: statements.swap(connection, swaps))
+        run = self.engine.run_batch if self.layout.is_one_statement(swaps) else self.engine.transact
+        return await run(lambda connection: self.layout.swap(connection, swaps))
 
     async def list_sessions(self, user_id: str) -> list[Session]:
         return await self.engine.run(
@@ -86,12 +100,14 @@ class PostgresStore:
         self, sids: Sequence[str], ending: Ending, *, generation: int | None = None
     ) -> list[Cutoff]:
         return await self.engine.transact(
-            lambda connection: statements.end(connection, sids, ending, generation=generation)
+            lambda connection: statements.end(
+                connection, self.layout, sids, ending, generation=generation
+            )
         )
 
     async def end_user(self, user_id: str, keep: str | None, ending: Ending) -> list[Cutoff]:
         return await self.engine.transact(
-            lambda connection: statements.end_user(connection, user_id, keep, ending)
+            lambda connection: statements.end_user(connection, self.layout, user_id, keep, ending)
         )
 
     async def set_claims(
@@ -100,6 +116,7 @@ class PostgresStore:
         return await self.engine.transact(
             lambda connection: statements.set_claims(
                 connection,
+                self.layout,
                 user_id,
                 claims,
                 at=at,
@@ -173,7 +190,9 @@ class PostgresStore:
 
     async def sweep(self, bounds: SweepBounds, *, after: str, limit: int) -> tuple[int, str]:
         return await self.engine.transact(
-            lambda connection: statements.sweep(connection, bounds, after=after, limit=limit)
+            lambda connection: statements.sweep(
+                connection, self.layout, bounds, after=after, limit=limit
+            )
         )
 
     async def check(self) -> None:
