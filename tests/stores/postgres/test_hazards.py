@@ -343,6 +343,30 @@ YIELDING = """
     FOR EACH ROW EXECUTE FUNCTION yield()"""
 
 
+async def test_a_commit_with_a_warning_is_none_that_was_acknowledged(
+    store: PostgresStore, admin: Connection
+) -> None:
+    """It is done, but not yet on a node that was lost in the middle, or on a standby: so a read may
+    not find it.
+    """
+    await admin.execute(WARNING)
+
+    with pytest.raises(StoreUnavailable, match=r"not commit on all its nodes yet \(SQLSTATE 08007"):
+        await begin(store, session := a_session())
+    assert await living(store) == {session.sid}
+    await store.end([session.sid], LOGOUT)
+
+
+WARNING = """
+    CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE WARNING 'failed to commit transaction';
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER warns AFTER INSERT ON keyturn.session
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION warn()"""
+
+
 async def test_the_defaults_of_a_role_do_not_count(database: str, odd_role: str) -> None:
     """One that begins everything at REPEATABLE READ, and commits before it is durable."""
     in_force = (

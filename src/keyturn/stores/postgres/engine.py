@@ -27,7 +27,7 @@ _TRIES: Final = 5
 
 class Engine:
     """Runs transactions. Whatever fails is raised as ``StoreUnavailable``, and nothing of the
-    transaction is left, unless the connection was lost during the commit: then it is unknown.
+    transaction is left, unless something was lost during the commit: then it is unknown.
 
     A caller that is cancelled does not stop its transaction. Connections that were lost are made
     anew when they are needed; there are never more of them than ``connections``.
@@ -159,10 +159,29 @@ def _transaction(beginning: str, job: _Job[_Result]) -> _Job[_Result]:
         except asyncpg.PostgresError:
             await connection.execute("ROLLBACK")
             raise
-        await connection.execute("COMMIT")
+        await _commit(connection)
         return result
 
     return transaction
+
+
+async def _commit(connection: Connection) -> None:
+    """A server that warns as it commits has done so, but not yet wherever it is looked for: not on
+    a node of Citus that it lost meanwhile, or not on a standby.
+    """
+    warnings = []
+
+    def hear(_: object, message: Any) -> None:
+        if message.severity_en == "WARNING":
+            warnings.append(message)
+
+    connection.add_log_listener(hear)
+    try:
+        await connection.execute("COMMIT")
+    finally:
+        connection.remove_log_listener(hear)
+    if warnings:
+        raise asyncpg.TransactionResolutionUnknownError
 
 
 async def _part_from(connection: Connection) -> None:

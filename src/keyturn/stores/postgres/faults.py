@@ -33,6 +33,7 @@ _OF_ROWS: Final = ("22", "23", "P0", "55P03", "XX001", "XX002")
 """SQLSTATEs of a row: data and constraints refused, a lock not given, a page damaged."""
 
 _TOLD: Final = {
+    "08007": "The database did not commit on all its nodes yet",
     "08": "The connection to the database was lost",
     "22": "The database cannot hold such a value",
     "23": "The database refused the row",
@@ -47,6 +48,7 @@ _TOLD: Final = {
     "57014": "The database took too long",
     "57": "The database is starting or stopping",
     "58": "The disk of the database failed to read or write",
+    "XX000": "The database failed",
     "XX": "The database is damaged",
 }
 """By SQLSTATE or its class; PostgreSQL's manual, appendix A."""
