@@ -122,6 +122,23 @@ def test_an_init_that_was_cut_short_is_gone_on_with(machine: Machine) -> None:
     assert "WRONG" not in machine.told("doctor")
 
 
+async def test_a_sharded_layout_is_said_once(machine: Machine) -> None:
+    """Afterwards commands and servers know by themselves; a file cannot be sharded."""
+    machine.told("init")
+    machine.told("init", "--sharded")
+    machine.told("init")
+    with machine.client() as client:
+        register(client)
+        sign_in(client)
+    async with connected(machine.database) as connection:
+        sharded = await connection.fetchval("SELECT sharded FROM keyturn.layout")
+    in_file = run_keyturn(machine.folder, "init", "--sharded")
+
+    assert sharded
+    assert in_file.returncode == 2
+    assert "must begin with postgresql:// to be sharded" in in_file.stderr
+
+
 def test_two_machines_share_sessions(machine: Machine, tmp_path: Path) -> None:
     """With one secret: a session of one is a session of the other, and commands see all."""
     machine.told("init", KEYTURN_SECRET=SECRET)

@@ -49,17 +49,25 @@ class _ListsSettings(click.Command):
 
 
 @click.command()
+@click.option(
+    "--sharded",
+    is_flag=True,
+    help="Lay the tables of PostgreSQL out for an engine that shards them: Citus.",
+)
 @with_settings
-def init(settings: Settings) -> None:
+def init(settings: Settings, *, sharded: bool) -> None:
     """Make what is missing of secret, database and signing key.
 
     What exists is left as it is, but for tables of an older release, which are brought up to date.
     On a file of SQLite `keyturn serve` does this by itself on its first run, unless secrets are
     configured. On PostgreSQL the database itself must exist, and only this makes tables in it.
+
+    With --sharded, tables in use are converted too: stop the servers first. It is recorded in the
+    database, and need not be said again.
     """
     from keyturn.server.assembly import prepare
 
-    asyncio.run(prepare(settings, create=True))
+    asyncio.run(prepare(settings, create=True, sharded=sharded))
     click.echo(f"Ready, with database {name_of(settings)}; start with `keyturn serve`.")
 
 

@@ -124,8 +124,9 @@ def check_settings(settings: Settings) -> None:
         find_secrets(settings)
 
 
-async def open_parts(settings: Settings, *, create: bool = False) -> Parts:
-    """Open the database, which ``create`` makes if it is absent, and what works on it.
+async def open_parts(settings: Settings, *, create: bool = False, sharded: bool = False) -> Parts:
+    """Open the database, which ``create`` makes if it is absent, ``sharded`` for an engine that
+    shards, and what works on it.
 
     Raises:
         ConfigurationError: a setting or a secret is impossible, or the database cannot be used.
@@ -136,7 +137,7 @@ async def open_parts(settings: Settings, *, create: bool = False) -> Parts:
     secrets = _secrets_of_database(settings)
     policy = policy_of(settings)
     rules = _password_rules_of(settings)
-    store = await open_store(settings.database_url, create=create)
+    store = await open_store(settings.database_url, create=create, sharded=sharded)
     sessions = Sessions(
         store,
         secrets=secrets,
@@ -246,7 +247,7 @@ async def _sweep_for_ever(accounts: Accounts) -> None:
 # ── before the first request ────────────────────────────────────────────────────────────────────
 
 
-async def prepare(settings: Settings, *, create: bool) -> None:
+async def prepare(settings: Settings, *, create: bool, sharded: bool = False) -> None:
     """See that everything is there and fits together: secrets, database, signing keys.
 
     On the first run, which is when there is neither a secret nor a database and none is configured,
@@ -264,16 +265,16 @@ async def prepare(settings: Settings, *, create: bool) -> None:
     if may_be_first or (create and in_file):
         make_private_folder(settings.data_dir)
     if not may_be_first:
-        await _open_once(settings, create=create)
+        await _open_once(settings, create=create, sharded=sharded)
         return
     with alone_in(settings.data_dir):
         if default_secret_file(settings).exists():
-            await _open_once(settings, create=create)
+            await _open_once(settings, create=create, sharded=sharded)
         else:
-            await _run_first(settings)
+            await _run_first(settings, sharded=sharded)
 
 
-async def _run_first(settings: Settings) -> None:
+async def _run_first(settings: Settings, *, sharded: bool) -> None:
     """Make a secret, and the database under it. The secret gets its name last, so that a first run
     that was cut short is told from a loss, and is gone on with.
     """
@@ -284,13 +285,14 @@ async def _run_first(settings: Settings) -> None:
         make_secret_file(pending)
     if not pending.exists():
         _secrets_of_database(settings)  # says that it is missing
-    await _open_once(dataclasses.replace(settings, secret_file=(pending,)), create=True)
+    first = dataclasses.replace(settings, secret_file=(pending,))
+    await _open_once(first, create=True, sharded=sharded)
     pending.rename(secret)
     sync_folder(secret.parent)
 
 
-async def _open_once(settings: Settings, *, create: bool) -> None:
-    parts = await open_parts(settings, create=create)
+async def _open_once(settings: Settings, *, create: bool, sharded: bool) -> None:
+    parts = await open_parts(settings, create=create, sharded=sharded)
     try:
         await parts.sessions.load()
     finally:
