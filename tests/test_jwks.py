@@ -83,7 +83,6 @@ def changed(key: SigningKey = GOOD, without: str = "", **members: Any) -> dict[s
         weak(),
         {},
     ],
-    ids=str,
 )
 def test_what_is_no_key_of_ours_is_passed_over(jwk: dict[str, Any]) -> None:
     """E1, E3, D1, D13: the good one beside it is taken all the same."""

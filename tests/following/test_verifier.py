@@ -125,6 +125,7 @@ def test_a_good_token_says_what_it_says(clock: Clock, algorithm: str) -> None:
         ("é" * 5000, AccessTokenInvalid),
         ("ktr_" + "A" * 71, AccessTokenInvalid),
     ],
+    ids=["forged", "audience", "life", "ended", "longer", "empty", "dots", "long", "refresh"],
 )
 def test_what_the_issuer_refuses_is_refused(
     by_keys: Verifier, issuer: Issuer, text: str, error: type[KeyturnError]
@@ -339,7 +340,6 @@ def test_keys_that_are_made_up_cost_a_fetch_in_each_interval(
         {"alg": "ES256", "kid": STRANGER.kid, "typ": "at+jwt", "x5u": "https://evil.example"},
         [],
     ],
-    ids=str,
 )
 def test_a_header_that_no_key_of_ours_writes_is_asked_about_nowhere(
     by_keys: Verifier, issuer: Issuer, header: Any
@@ -513,15 +513,18 @@ def test_a_feed_that_was_cut_is_followed_from_where_it_was(
     ],
 )
 def test_what_cannot_be_read_is_asked_for_again(
-    by_feed: Verifier, issuer: Issuer, name: str, data: bytes
+    by_feed: Verifier, issuer: Issuer, caplog: pytest.LogCaptureFixture, name: str, data: bytes
 ) -> None:
-    """H4: from the last place that was understood; what is known stays."""
+    """H4: from the last place that was understood; what is known stays; told in a sentence."""
     issuer.tell(name, data, "a-2")
     until(lambda: len(issuer.places) == 2)
     issuer.tell_end()
 
     until(refuses(by_feed, token(), AccessTokenRevoked))
     assert issuer.places == [None, "a-1"]
+    (line,) = [line for line in caplog.records if line.name == "keyturn"]
+    assert f"The feed tells {name} that cannot be read" in line.getMessage()
+    assert line.exc_info is None
 
 
 def test_what_a_later_release_tells_is_passed_over(by_feed: Verifier, issuer: Issuer) -> None:

@@ -7,13 +7,16 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from keyturn.core.errors import ConfigurationError, KeyturnError, Unavailable
 from keyturn.feed import ALIVE
 
 from .issuer import Issuer, Metadata
 from .knowledge import Knowledge
+
+if TYPE_CHECKING:
+    from httpx_sse import ServerSentEvent
 
 __all__ = ["Follower"]
 
@@ -136,9 +139,16 @@ class Follower:
             for event in events:
                 if self._stopping.is_set():
                     return
-                self._knowledge.hear(event.event, event.data, event.id)
+                self._hear(event)
                 if event.event == ALIVE:
                     self._all_is_well()
+
+    def _hear(self, event: ServerSentEvent) -> None:
+        try:
+            self._knowledge.hear(event.event, event.data, event.id)
+        except ValueError as error:
+            what = f"The feed tells {event.event} that cannot be read: {error}"
+            raise Unavailable(what) from None
 
     def _all_is_well(self) -> None:
         self._pause = _FIRST_PAUSE_SECONDS
