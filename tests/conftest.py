@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.postgresql import Server
+from tests.postgresql import Server, running
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
     """The tests' own server."""
-    folder = Path(tempfile.mkdtemp(prefix="keyturn-test-"))
-    folder.chmod(0o755)
-    server = Server(folder)
-    server.start()
-    yield server
-    server.remove()
+    with running() as server:
+        yield server
 
 
 @pytest.fixture

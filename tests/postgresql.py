@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import asyncpg
 
 DEBIAN: Final = Path("/usr/lib/postgresql")
+
+_PATIENCE: Final = 10
+"""Seconds after which a server is not slow, but stuck."""
 
 
 def binaries() -> Path:
@@ -39,7 +46,7 @@ def free_port() -> int:
 
 def wait_for(port: int) -> None:
     """Until somebody answers there."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + _PATIENCE
     while True:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
@@ -68,40 +75,96 @@ class Server:
     """A cluster in ``folder``, with fsync on, whose superuser ``keyturn`` needs no password.
 
     The folder must be one that anybody may reach, with a short path: its socket is in there.
+
+    Args:
+        folder: empty, and nobody else's.
+        settings: of the cluster, as ``name=value``.
+        follows: a running server that this one is made a standby of. What is committed there
+            arrives here later.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *settings: str, follows: Server | None = None) -> None:
         self.folder = folder
         self.port = free_port()
         self._data = folder / "data"
+        self._settings = settings
         self._serial = count(1)
         give_away(folder)
-        self._run(
-            "initdb", "--pgdata", self._data, "--username=keyturn", "--auth=trust",
-            "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions",
-        )  # fmt: skip
+        if follows is None:
+            self._run(
+                "initdb", "--pgdata", self._data, "--username=keyturn", "--auth=trust",
+                "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions", "--no-sync",
+            )  # fmt: skip
+        else:
+            follows.back_up(self._data, "--write-recovery-conf")
 
     def start(self) -> None:
         options = f"-p {self.port} -k {self.folder} -h 127.0.0.1 -c fsync=on"
+        options += "".join(f" -c {setting}" for setting in self._settings)
         self._ctl("start", "--log", self.folder / "log", "--options", options)
 
     def stop(self, mode: str = "fast") -> None:
         self._ctl("stop", "--mode", mode)
 
     def remove(self) -> None:
-        self.stop("immediate")
+        if (self._data / "postmaster.pid").exists():
+            self.stop("immediate")
         shutil.rmtree(self.folder)
 
     async def new_database(self) -> str:
         """The URL of an empty one."""
         name = f"test_{next(self._serial)}"
-        connection = await asyncpg.connect(self.url())
-        await connection.execute(f"CREATE DATABASE {name}")
-        await connection.close()
+        await self.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
     def url(self, database: str = "postgres", user: str = "keyturn") -> str:
         return f"postgresql://{user}@/{database}?host={quote(str(self.folder))}&port={self.port}"
+
+    async def execute(self, *statements: str) -> None:
+        """Run each by itself, as the superuser."""
+        connection = await asyncpg.connect(self.url())
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    async def until(self, query: str) -> None:
+        """Ask again and again until the answer is true."""
+        async with asyncio.timeout(_PATIENCE):
+            while not await self.fetch(query):
+                pass
+
+    async def fetch(self, query: str) -> Any:
+        """The one value that is asked for, by the superuser."""
+        connection = await asyncpg.connect(self.url())
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    # ── copies ──────────────────────────────────────────────────────────────────────────────────
+
+    def back_up(self, folder: Path, *options: str) -> None:
+        """Copy the running cluster, whole and consistent, into a new ``folder``."""
+        self._run(
+            "pg_basebackup", "--pgdata", folder, "--host", self.folder, "--port", str(self.port),
+            "--username=keyturn", "--checkpoint=fast", "--no-sync", *options,
+        )  # fmt: skip
+
+    def restore(self, backup: Path) -> None:
+        """Put the backup in the place of all that the stopped cluster holds."""
+        shutil.rmtree(self._data)
+        subprocess.run(["cp", "--archive", backup, self._data], check=True)
+
+    async def catch_up_and_stop_following(self, primary: Server) -> None:
+        """Have all that was committed on the primary until now, and nothing of what comes later."""
+        committed = await primary.fetch("SELECT pg_current_wal_lsn()::text")
+        await self.until(f"SELECT pg_last_wal_replay_lsn() >= '{committed}'")
+        await self.execute("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+        await self.until("SELECT count(*) = 0 FROM pg_stat_wal_receiver")
+
+    def promote(self) -> None:
+        """Make the standby a primary."""
+        self._ctl("promote")
 
     def _ctl(self, action: str, *options: str | Path) -> None:
         self._run("pg_ctl", action, "--pgdata", self._data, "--wait", *options)
@@ -112,3 +175,16 @@ class Server:
             command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
         )
         assert done.returncode == 0, done.stderr.decode()
+
+
+@contextmanager
+def running(*settings: str, follows: Server | None = None) -> Iterator[Server]:
+    """A server in a new folder, with these settings; removed at last."""
+    folder = Path(tempfile.mkdtemp(prefix="keyturn-test-"))
+    folder.chmod(0o755)
+    server = Server(folder, *settings, follows=follows)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.remove()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ class Reply(NamedTuple):
     status: int
     headers: dict[str, str]
     document: Any
+    set_cookies: tuple[str, ...] = ()
+    """The values of these headers, of which there may be many."""
 
     @property
     def access_token(self) -> str:
@@ -53,15 +55,27 @@ class Connection:
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
         return await self._ask("POST", path, head, body)
 
+    async def post_as_page(self, path: str, cookies: Mapping[str, str]) -> Reply:
+        """Send the cookies to ``path``, as a script of the server's own origin does.
+
+        Raises:
+            ConnectionError: the server went away without an answer.
+        """
+        pairs = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        head = f"sec-fetch-site: same-origin\r\ncookie: {pairs}\r\ncontent-length: 0\r\n"
+        return await self._ask("POST", path, head, b"")
+
     async def _ask(self, method: str, path: str, head: str, body: bytes) -> Reply:
         self._writer.write(f"{method} {path} HTTP/1.1\r\nhost: a\r\n{head}\r\n".encode() + body)
         try:
             first, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().splitlines()
-            headers = dict(line.lower().split(": ", 1) for line in lines if line)
+            fields = [line.split(": ", 1) for line in lines if line]
+            headers = {name.lower(): value for name, value in fields}
             document = await self._reader.readexactly(int(headers["content-length"]))
         except asyncio.IncompleteReadError as error:
             raise ConnectionError from error
-        return Reply(int(first.split()[1]), headers, msgspec.json.decode(document))
+        set_cookies = tuple(value for name, value in fields if name.lower() == "set-cookie")
+        return Reply(int(first.split()[1]), headers, msgspec.json.decode(document), set_cookies)
 
     async def close(self) -> None:
         self._writer.close()
