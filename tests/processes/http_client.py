@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -55,14 +55,13 @@ class Connection:
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
         return await self._ask("POST", path, head, body)
 
-    async def post_as_page(self, path: str, cookies: Mapping[str, str]) -> Reply:
-        """Send the cookies to ``path``, as a script of the server's own origin does.
+    async def post_as_page(self, path: str, cookies: str) -> Reply:
+        """Send the cookies, as one header has them, to ``path``: as a page of the server's does.
 
         Raises:
             ConnectionError: the server went away without an answer.
         """
-        pairs = "; ".join(f"{name}={value}" for name, value in cookies.items())
-        head = f"sec-fetch-site: same-origin\r\ncookie: {pairs}\r\ncontent-length: 0\r\n"
+        head = f"sec-fetch-site: same-origin\r\ncookie: {cookies}\r\ncontent-length: 0\r\n"
         return await self._ask("POST", path, head, b"")
 
     async def _ask(self, method: str, path: str, head: str, body: bytes) -> Reply:

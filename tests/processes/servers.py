@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
+
+import uvicorn
 
 from tests.processes.http_client import Connection, Reply, connected
 from tests.server.processes import ADA, Server, serving
 
-__all__ = ["SERVERS", "connections", "listening", "register", "serving_at_once", "sign_in"]
+__all__ = [
+    "SERVERS",
+    "Application",
+    "connections",
+    "listening",
+    "register",
+    "served",
+    "serving_at_once",
+    "sign_in",
+]
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI application."""
 
 SERVERS: Final = 4
 
@@ -24,6 +38,17 @@ def listening() -> socket.socket:
     # asyncio does it only for sockets that name their protocol; and two writes would take 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+@asynccontextmanager
+async def served(app: Application) -> AsyncIterator[int]:
+    """The port on which an application is served by this process."""
+    server = uvicorn.Server(uvicorn.Config(app, ws="none", lifespan="off", log_config=None))
+    with listening() as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await serving
 
 
 @asynccontextmanager

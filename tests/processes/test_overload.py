@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
-
-import uvicorn
 
 from keyturn.accounts import Accounts, PasswordHashing, open_users
 from keyturn.integrations.asgi import App
@@ -18,7 +15,7 @@ from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import REFRESH_PATH, WireSettings
 from tests.accounts.support import PASSWORD, InstantHasher
 from tests.processes.http_client import Connection, Reply, connected
-from tests.processes.servers import listening
+from tests.processes.servers import served
 from tests.processes.team import PATIENCE
 from tests.support import ISSUER, Clock, loaded
 
@@ -39,17 +36,6 @@ class HeldHasher(InstantHasher):
         if not self.let_go.wait(PATIENCE):
             self.let_go.set()
         return super().verify(password_hash, password)
-
-
-@asynccontextmanager
-async def served(app: App) -> AsyncIterator[int]:
-    """The port on which the application is served."""
-    server = uvicorn.Server(uvicorn.Config(app, ws="none", lifespan="off", log_config=None))
-    with listening() as listener:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        await serving
 
 
 async def log_in(client: Connection) -> Reply:

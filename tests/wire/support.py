@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from keyturn.accounts import Accounts, PasswordHashing, open_users
 from keyturn.core.model import Policy, Tokens
@@ -198,13 +198,18 @@ async def site(
         place.hashing.close()
 
 
+class _SetsCookies(Protocol):
+    @property
+    def set_cookies(self) -> Sequence[str]: ...
+
+
 class Jar:
     """The cookies that a browser at https://example.com keeps, as RFC 6265bis has it."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str, str], str] = {}
 
-    def take(self, answer: Answer) -> None:
+    def take(self, answer: _SetsCookies) -> None:
         for line in answer.set_cookies:
             pair, *attributes = (part.strip() for part in line.split(";"))
             name, _, value = pair.partition("=")
