@@ -220,6 +220,27 @@ async def test_a_cancelled_call_leaves_nobody_waiting(calls: Calls, *, begun: bo
     assert later.result() == "A2"
 
 
+async def test_who_waits_too_long_is_refused(calls: Calls) -> None:
+    """Behind a store that hangs nothing piles up, neither behind other items nor behind those of
+    the same key; and what was refused is not done later.
+    """
+    coalescer = Coalescer(calls, key=first_letter, at_most=1, lanes=2, patience=0)
+    under_way = coalescer.submit("a1")
+    await settle()
+    late = [coalescer.submit("a2"), coalescer.submit("b1"), coalescer.submit("b2")]
+    await settle()
+    await calls.let_go(0)
+    await calls.let_go(1)
+
+    assert under_way.result() == "A1"
+    assert [type(answer.exception()) for answer in late] == [
+        StoreUnavailable,
+        type(None),
+        StoreUnavailable,
+    ]
+    assert calls.carried == [["a1"], ["b1"]]
+
+
 async def test_lanes_carry_calls_at_once(calls: Calls) -> None:
     """What does not fit into one goes by another that is free, whenever it came."""
     coalescer = Coalescer(calls, key=first_letter, at_most=2, lanes=2)

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from .core.errors import RowUnavailable, StoreUnavailable
 
@@ -18,8 +18,19 @@ __all__ = ["Coalescer"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_Batch = dict[Hashable, tuple[Item, asyncio.Future[Result]]]
-"""Items with their waiters, by key."""
+_PATIENCE_SECONDS: Final = 2.0
+
+
+class _Waiter(NamedTuple, Generic[Item, Result]):
+    """Who waits for the result of an item, and when it is too late to begin."""
+
+    item: Item
+    future: asyncio.Future[Result]
+    deadline: float
+
+
+_Batch = dict[Hashable, _Waiter[Item, Result]]
+"""Waiters by key."""
 
 
 class Coalescer(Generic[Item, Result]):
@@ -28,13 +39,16 @@ class Coalescer(Generic[Item, Result]):
     No two items of one ``key`` are under way at once: the later one waits until the other is
     answered. A call that raises fails all that it carried; but for ``RowUnavailable``, after which
     each is carried alone. A waiter that is cancelled never cancels the call. If the call's own task
-    is cancelled, as at a shutdown that cancels all tasks, its waiters get ``StoreUnavailable``.
+    is cancelled, as at a shutdown that cancels all tasks, its waiters get ``StoreUnavailable``. So
+    does, with nothing done, who has waited too long for a call: behind a store that hangs they
+    would be more and more.
 
     Args:
         call: carries a batch.
         key: what makes two items get into each other's way.
         at_most: items in a batch.
         lanes: calls at once.
+        patience: seconds that an item waits for the call that carries it.
     """
 
     def __init__(
@@ -44,12 +58,15 @@ class Coalescer(Generic[Item, Result]):
         key: Callable[[Item], Hashable],
         at_most: int = 64,
         lanes: int = 1,
+        patience: float = _PATIENCE_SECONDS,
     ) -> None:
         self._call = call
         self._key = key
         self._at_most = at_most
         self._most_lanes = lanes
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._patience = patience
+        self._waiting: deque[_Waiter[Item, Result]] = deque()
+        self._watching: asyncio.TimerHandle | None = None
         self._under_way: set[Hashable] = set()
         self._lanes: set[asyncio.Task[None]] = set()
         self.calls = 0
@@ -59,9 +76,11 @@ class Coalescer(Generic[Item, Result]):
         """Have ``item`` carried by the next call. Await the future for its result."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append((item, future))
+        self._waiting.append(_Waiter(item, future, loop.time() + self._patience))
         if len(self._lanes) < self._most_lanes:
             loop.call_soon(self._start_calls)  # soon: the others of this turn come along
+        else:
+            self._watch()
         return future
 
     async def drain(self) -> None:
@@ -75,14 +94,26 @@ class Coalescer(Generic[Item, Result]):
             lane = asyncio.get_running_loop().create_task(self._run_call(batch))
             self._lanes.add(lane)
             lane.add_done_callback(partial(self._end_call, batch))
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._waiting and self._watching is None:
+            loop = asyncio.get_running_loop()
+            self._watching = loop.call_at(self._waiting[0].deadline, self._refuse_the_late)
+
+    def _refuse_the_late(self) -> None:
+        self._watching = None
+        now = asyncio.get_running_loop().time()
+        while self._waiting and self._waiting[0].deadline <= now:
+            _fail(self._waiting.popleft(), StoreUnavailable("Too much is waiting for the database"))
+        self._watch()
 
     def _end_call(self, batch: _Batch[Item, Result], lane: asyncio.Task[None]) -> None:
         """A call-back, as a task that is cancelled before it began runs nothing of its own."""
         self._lanes.discard(lane)
         self._under_way.difference_update(batch)
-        for _, future in batch.values():
-            if not future.done():
-                future.set_exception(StoreUnavailable("The call to the store was cancelled"))
+        for waiter in batch.values():
+            _fail(waiter, StoreUnavailable("The call to the store was cancelled"))
         self._start_calls()
 
     def _next_batch(self) -> _Batch[Item, Result]:
@@ -90,7 +121,7 @@ class Coalescer(Generic[Item, Result]):
         put_off = []
         while self._waiting and len(batch) < self._at_most:
             waiter = self._waiting.popleft()
-            key = self._key(waiter[0])
+            key = self._key(waiter.item)
             if key in self._under_way:
                 put_off.append(waiter)
             else:
@@ -104,19 +135,23 @@ class Coalescer(Generic[Item, Result]):
         self.items += len(batch)
         waiters = batch.values()
         try:
-            results = await self._call([item for item, _ in waiters])
-            for (_, future), result in zip(waiters, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            results = await self._call([waiter.item for waiter in waiters])
+            for waiter, result in zip(waiters, results, strict=True):
+                if not waiter.future.done():
+                    waiter.future.set_result(result)
         except Exception as error:  # noqa: BLE001  whatever it was, each waiter is told
             if isinstance(error, RowUnavailable) and len(batch) > 1:
                 await self._run_alone(batch)
                 return
-            for _, future in waiters:
-                if not future.done():
-                    future.set_exception(error)
+            for waiter in waiters:
+                _fail(waiter, error)
 
     async def _run_alone(self, batch: _Batch[Item, Result]) -> None:
         """Each by a call of its own, as one of them would fail them all again."""
         alone = (self._run_call({key: waiter}) for key, waiter in batch.items())
         await asyncio.gather(*alone)
+
+
+def _fail(waiter: _Waiter[Item, Result], error: Exception) -> None:
+    if not waiter.future.done():
+        waiter.future.set_exception(error)
