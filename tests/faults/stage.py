@@ -15,7 +15,7 @@ from keyturn.sessions import Sessions
 from keyturn.stores import open_store
 from tests.faults import end_state
 from tests.faults.clients import Client, honest_clients
-from tests.server.processes import serving
+from tests.server.processes import Server, serving
 
 __all__ = ["POLICY", "PUBLIC_URL", "SECRET", "Stage", "engine_on", "on_stage"]
 
@@ -52,6 +52,8 @@ class Stage:
     """Its URL, past everything that a test may have put before it."""
     ports: Sequence[int]
     """Of the servers."""
+    servers: Sequence[Server] = ()
+    """Their processes, where they have some of their own."""
 
     async def clients(self, count: int) -> list[Client]:
         """Each with a new session, of a user of its own."""
@@ -84,7 +86,7 @@ async def on_stage(
                 for name in ("one", "two")
             )
         )
-        yield Stage(store, [server.port for server in servers])
+        yield Stage(store, [server.port for server in servers], servers)
         codes = await asyncio.gather(*(asyncio.to_thread(server.stop) for server in servers))
     assert codes == [0, 0]
     for server in servers:
