@@ -238,6 +238,7 @@ class Crowd:
         self._news = asyncio.Event()
         self._yet_to_begin = deque(clients)
         self.begun: list[Client] = []
+        self.seconds_to_recover = 0.0
 
     async def begin(self, per_second: float, tasks: asyncio.TaskGroup) -> None:
         while self._yet_to_begin and not await _happens(self._over, 1 / per_second):
@@ -290,8 +291,8 @@ class Crowd:
         await self.until(lambda: all(client.log_out_met for client in leaving))
         return leaving
 
-    async def recovers(self) -> float:
-        """Wait until everybody is answered again. Returns how many seconds somebody had to wait.
+    async def recovers(self) -> None:
+        """Wait until everybody is answered again.
 
         Raises:
             TimeoutError: it takes too long.
@@ -301,7 +302,15 @@ class Crowd:
             await self._until(
                 lambda: all(client.answered_at > now for client in self._staying(now))
             )
-        return max(0.0, max(client.recovered_at for client in self._staying(now)) - now)
+        answered_again = max(client.recovered_at for client in self._staying(now))
+        self.seconds_to_recover = max(0.0, answered_again - now)
+
+    def __str__(self) -> str:
+        met = ", ".join(f"{count} {what}" for what, count in self.met.most_common())
+        return (
+            f"{self.met.total()} exchanges ({met}), {self.turns} turns,"
+            f" all answered {self.seconds_to_recover:.1f} s after the fault"
+        )
 
     def _staying(self, since: float) -> list[Client]:
         return [each for each in self.begun if each.begun_at < since and not each.wants_out]

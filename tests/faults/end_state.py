@@ -28,7 +28,12 @@ _LEARNT: Final = 3.0
 
 
 async def examine(
-    clients: Sequence[Client], sessions: Sessions, ports: Sequence[int], *, fell_back: bool = False
+    clients: Sequence[Client],
+    sessions: Sessions,
+    ports: Sequence[int],
+    *,
+    fell_back: bool = False,
+    forgotten: bool = False,
 ) -> Counter[str]:
     """Ask every server about the session of every client, and compare with the store.
 
@@ -36,7 +41,9 @@ async def examine(
         clients: of whom none is at work any more.
         sessions: an engine on their store.
         ports: of the servers.
-        fell_back: whether the store may have lost turns, ends and sessions.
+        fell_back: whether the store may have lost turns, ends and sessions. The servers know of
+            those ends still,
+        forgotten: unless they have forgotten them.
 
     Returns how many sessions were found to be what.
 
@@ -50,9 +57,10 @@ async def examine(
         async with AsyncExitStack() as stack:
             servers = [await stack.enter_async_context(connected(port)) for port in ports]
             for client in waiting:
-                found[
-                    await _Examination(client, sessions, servers, fell_back=fell_back).result()
-                ] += 1
+                examination = _Examination(
+                    client, sessions, servers, fell_back=fell_back, forgotten=forgotten
+                )
+                found[await examination.result()] += 1
 
     async with together() as tasks:
         for _ in range(_AT_ONCE):
@@ -64,12 +72,19 @@ class _Examination:
     """Of one client's session."""
 
     def __init__(
-        self, client: Client, sessions: Sessions, servers: Sequence[Connection], *, fell_back: bool
+        self,
+        client: Client,
+        sessions: Sessions,
+        servers: Sequence[Connection],
+        *,
+        fell_back: bool,
+        forgotten: bool,
     ) -> None:
         self._client = client
         self._sessions = sessions
         self._servers = servers
         self._fell_back = fell_back
+        self._forgotten = forgotten
 
     async def result(self) -> str:
         row = await self._row()
@@ -81,7 +96,7 @@ class _Examination:
             expect(self._client.wants_out, f"logged out by mistake: {row.end_reason}")
             return await self._is_over("logged out")
         expect(self._fell_back or not logged_out, "a logout that was acknowledged is undone")
-        if logged_out:
+        if logged_out and not self._forgotten:
             return await self._is_ended_anew()
         return await self._is_one_chain(row)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 __all__ = ["Frontend", "Proxy", "proxied"]
 
@@ -94,6 +95,11 @@ class Proxy:
         self._speaking.set()
         self._passages: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
+
+    def url(self, database: str) -> str:
+        """That of a database on the target, by way of here."""
+        name = urlsplit(database).path
+        return f"postgresql://keyturn@127.0.0.1:{self.port}{name}?sslmode=disable"
 
     async def listen(self) -> None:
         """Take connections, on the same port as before if there was one."""

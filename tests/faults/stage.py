@@ -1,23 +1,24 @@
-"""Servers on one store, sessions for clients, and what the store holds in the end."""
+"""Servers on one store, sessions for clients, and what is left of them in the end."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from keyturn.core.model import Claims, Policy
+from keyturn.core.model import Policy
 from keyturn.sessions import Sessions
 from keyturn.stores import open_store
 from tests.faults import end_state
-from tests.faults.clients import Client, honest_clients
+from tests.faults.clients import PATIENCE, Client, honest_clients
+from tests.processes.http_client import connected
 from tests.server.processes import Server, serving
 
-__all__ = ["POLICY", "PUBLIC_URL", "SECRET", "Stage", "engine_on", "on_stage"]
+__all__ = ["POLICY", "PUBLIC_URL", "SECRET", "RunningStage", "Stage", "engine_on", "on_stage"]
 
 PUBLIC_URL: Final = "http://127.0.0.1:8000"
 SECRET: Final = b"correct-horse-battery-staple-0123456789"
@@ -44,55 +45,85 @@ async def engine_on(url: str) -> AsyncIterator[Sessions]:
         await sessions.close()
 
 
-@dataclass
 class Stage:
     """Servers that share a store."""
 
-    store: str
-    """Its URL, past everything that a test may have put before it."""
-    ports: Sequence[int]
-    """Of the servers."""
-    servers: Sequence[Server] = ()
-    """Their processes, where they have some of their own."""
+    def __init__(self, store: str, ports: Sequence[int]) -> None:
+        self.store = store
+        """Its URL, past everything that a test may have put before it."""
+        self.ports = ports
+        self._users = itertools.count()
 
     async def clients(self, count: int) -> list[Client]:
         """Each with a new session, of a user of its own."""
         async with engine_on(self.store) as sessions:
-            begun = await asyncio.gather(
-                *(sessions.create(f"user-{number}", Claims()) for number in range(count))
-            )
-        return honest_clients(begun, self.ports)
+            users = [f"user-{next(self._users)}" for _ in range(count)]
+            return honest_clients(await asyncio.gather(*map(sessions.create, users)), self.ports)
 
-    async def examine(self, clients: Sequence[Client], *, fell_back: bool = False) -> Counter[str]:
-        """As ``end_state.examine``."""
+    async def expect_health(self, client: Client) -> None:
+        """That every server answers what needs no store."""
+        for port in self.ports:
+            async with asyncio.timeout(PATIENCE), connected(port) as connection:
+                assert (await connection.get("/healthz")).status == 200
+                assert (await connection.get("/me", client.wallet.access_token)).status == 200
+
+    async def learns_of(self, leaving: Iterable[Client]) -> None:
+        """Wait until every server refuses those who have logged out."""
+        for port in self.ports:
+            async with asyncio.timeout(PATIENCE), connected(port) as connection:
+                for client in leaving:
+                    while (await connection.get("/me", client.wallet.access_token)).status != 401:
+                        pass
+
+    async def examine(self, clients: Sequence[Client], **circumstances: bool) -> Counter[str]:
+        """As ``end_state.examine``, of the servers and the store here."""
         async with engine_on(self.store) as sessions:
-            return await end_state.examine(clients, sessions, self.ports, fell_back=fell_back)
+            return await end_state.examine(clients, sessions, self.ports, **circumstances)
+
+
+class RunningStage(Stage):
+    """Of processes, which can be stopped and started again."""
+
+    def __init__(
+        self, store: str, servers: Sequence[Server], start: Callable[[int, int], Server]
+    ) -> None:
+        super().__init__(store, [server.port for server in servers])
+        self.servers = list(servers)
+        self._start = start
+
+    async def restart(self, number: int) -> None:
+        """Stop one, and have another take its port and its folder."""
+        await self.stop(number)
+        await self.start(number)
+
+    async def stop(self, number: int) -> None:
+        assert await asyncio.to_thread(self.servers[number].stop) == 0
+
+    async def start(self, number: int) -> None:
+        self.servers[number] = await asyncio.to_thread(self._start, number, self.ports[number])
 
 
 @asynccontextmanager
 async def on_stage(
-    folder: Path, store: str, through: str = "", **settings: str
-) -> AsyncIterator[Stage]:
+    folder: Path, store: str, *, through: str = "", **settings: str
+) -> AsyncIterator[RunningStage]:
     """Two servers on the store, which they reach by the URL ``through`` if one is given. In the end
     they stop as they are asked to, and have logged no traceback.
     """
-    async with engine_on(store):
-        pass  # now it has tables and a key
     settings = {**SETTINGS, "KEYTURN_DATABASE_URL": through or store, **settings}
+    folders = [folder / "one", folder / "two"]
+    async with engine_on(store):
+        pass  # now there are tables and a key
     with ExitStack() as stack:
-        servers = await asyncio.gather(
-            *(
-                asyncio.to_thread(stack.enter_context, serving(_made(folder / name), **settings))
-                for name in ("one", "two")
-            )
-        )
-        yield Stage(store, [server.port for server in servers], servers)
-        codes = await asyncio.gather(*(asyncio.to_thread(server.stop) for server in servers))
-    assert codes == [0, 0]
-    for server in servers:
-        assert "Traceback" not in server.errors.read_text()
 
+        def start(number: int, port: int = 0) -> Server:
+            folders[number].mkdir(exist_ok=True)
+            options = ("--port", str(port))
+            return stack.enter_context(serving(folders[number], *options, **settings))
 
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
+        servers = await asyncio.gather(*(asyncio.to_thread(start, each) for each in range(2)))
+        stage = RunningStage(store, servers, start)
+        yield stage
+        await asyncio.gather(*(stage.stop(number) for number in range(2)))
+        for each in folders:
+            assert "Traceback" not in (each / "stderr").read_text()

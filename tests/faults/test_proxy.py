@@ -28,8 +28,7 @@ async def table(postgresql: Server) -> AsyncIterator[str]:
 
 
 async def connect(proxy: Proxy) -> Connection:
-    url = f"postgresql://keyturn@127.0.0.1:{proxy.port}/postgres?sslmode=disable"
-    return await asyncpg.connect(url, timeout=10)
+    return await asyncpg.connect(proxy.url("/postgres"), timeout=10)
 
 
 async def test_it_passes_everything_on(proxy: Proxy) -> None:
