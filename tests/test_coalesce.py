@@ -120,18 +120,31 @@ async def test_a_failing_call_fails_its_own(calls: Calls) -> None:
 
 
 async def test_one_row_at_fault_fails_alone(calls: Calls) -> None:
-    """The others of its call are carried again, each by itself."""
+    """The others of its call are carried again, each by itself and one after the other."""
     coalescer = Coalescer(calls, key=first_letter)
     answers = [coalescer.submit(item) for item in "abc"]
     await settle()
     await calls.let_go(0, RowUnavailable("locked"))
+    one_after_the_other = list(calls.carried)
     await calls.let_go(1)
     await calls.let_go(2, RowUnavailable("locked"))
     await calls.let_go(3)
 
+    assert one_after_the_other == [["a", "b", "c"], ["a"]]
     assert calls.carried == [["a", "b", "c"], ["a"], ["b"], ["c"]]
     assert isinstance(answers[1].exception(), RowUnavailable)
     assert [answers[0].result(), answers[2].result()] == ["A", "C"]
+
+
+async def test_many_rows_at_fault_are_not_all_tried(calls: Calls) -> None:
+    """One after the other, and after a while no more."""
+    coalescer = Coalescer(calls, key=first_letter, patience=0)
+    answers = [coalescer.submit(item) for item in "abc"]
+    await settle()
+    await calls.let_go(0, RowUnavailable("locked"))
+
+    assert calls.carried == [["a", "b", "c"]]
+    assert [str(answer.exception()) for answer in answers] == ["locked"] * 3
 
 
 async def test_a_call_that_answers_too_little_fails() -> None:

@@ -38,17 +38,18 @@ class Coalescer(Generic[Item, Result]):
 
     No two items of one ``key`` are under way at once: the later one waits until the other is
     answered. A call that raises fails all that it carried; but for ``RowUnavailable``, after which
-    each is carried alone. A waiter that is cancelled never cancels the call. If the call's own task
-    is cancelled, as at a shutdown that cancels all tasks, its waiters get ``StoreUnavailable``. So
-    does, with nothing done, who has waited too long for a call: behind a store that hangs they
-    would be more and more.
+    each is carried alone, as far as that does not take too long. A waiter that is cancelled never
+    cancels the call. If the call's own task is cancelled, as at a shutdown that cancels all tasks,
+    its waiters get ``StoreUnavailable``. So does, with nothing done, who has waited too long for a
+    call: behind a store that hangs they would be more and more.
 
     Args:
         call: carries a batch.
         key: what makes two items get into each other's way.
         at_most: items in a batch.
         lanes: calls at once.
-        patience: seconds that an item waits for the call that carries it.
+        patience: seconds that an item waits for the call that carries it, and that one call's items
+            are carried alone.
     """
 
     def __init__(
@@ -141,15 +142,22 @@ class Coalescer(Generic[Item, Result]):
                     waiter.future.set_result(result)
         except Exception as error:  # noqa: BLE001  whatever it was, each waiter is told
             if isinstance(error, RowUnavailable) and len(batch) > 1:
-                await self._run_alone(batch)
+                await self._run_alone(batch, error)
                 return
             for waiter in waiters:
                 _fail(waiter, error)
 
-    async def _run_alone(self, batch: _Batch[Item, Result]) -> None:
-        """Each by a call of its own, as one of them would fail them all again."""
-        alone = (self._run_call({key: waiter}) for key, waiter in batch.items())
-        await asyncio.gather(*alone)
+    async def _run_alone(self, batch: _Batch[Item, Result], error: RowUnavailable) -> None:
+        """Each by a call of its own, as one of them would fail them all again; one after the other,
+        as many of them may be at fault, and all at once would leave no connection to other calls.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience
+        for key, waiter in batch.items():
+            if loop.time() >= until:
+                _fail(waiter, error)
+            else:
+                await self._run_call({key: waiter})
 
 
 def _fail(waiter: _Waiter[Item, Result], error: Exception) -> None:

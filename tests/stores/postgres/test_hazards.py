@@ -149,6 +149,23 @@ async def test_one_locked_row_fails_alone(store: PostgresStore, admin: Connectio
     assert await turns.submit(turn(sessions[17])) is True
 
 
+async def test_those_who_wait_for_a_lock_leave_connections_to_others(
+    store: PostgresStore, admin: Connection
+) -> None:
+    """However many log out of a session that somebody has locked, all others are served."""
+    await begin(store, locked := a_session(), other := a_session())
+
+    async with admin.transaction():
+        await admin.execute(LOCK, locked.sid)
+        ends = [asyncio.create_task(store.end([locked.sid], LOGOUT)) for _ in range(6)]
+        await until_true(admin, SOMEBODY_WAITS)
+        won = await store.swap([turn(other)])
+        waiting = [end for end in ends if not end.done()]
+
+    assert won == [True]
+    assert len(waiting) == len(await asyncio.gather(*ends)) == 6
+
+
 async def test_one_bad_row_fails_alone(store: PostgresStore, admin: Connection) -> None:
     """One that the database refuses to write: the others of its batch are written."""
     await admin.execute("ALTER TABLE keyturn.session ADD CHECK (generation <> 13)")

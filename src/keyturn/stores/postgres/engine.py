@@ -36,6 +36,8 @@ class Engine:
     def __init__(self, connector: Connector, *, connections: int) -> None:
         self._connector = connector
         self._places = asyncio.Semaphore(connections)
+        # Of those who may wait long for a lock, so many do at once: else they take all connections.
+        self._patient_places = asyncio.Semaphore(connections // 2)
         self._idle: list[Connection] = []
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
@@ -72,7 +74,7 @@ class Engine:
             StoreUnavailable: the system failed, took too long, or the engine is closed.
         """
         beginning = self._connector.begin(patient=True)
-        return await self._see_through(self._retry(_transaction(beginning, job)))
+        return await self._see_through(self._be_patient(_transaction(beginning, job)))
 
     async def close(self) -> None:
         """Let what is under way finish, then let go of the connections."""
@@ -94,6 +96,11 @@ class Engine:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # seen, even where the caller has gone
+
+    async def _be_patient(self, job: _Job[_Result]) -> _Result:
+        with told_as_unavailable():
+            async with asyncio.timeout(_CALL_SECONDS), self._patient_places:
+                return await self._retry(job)
 
     async def _retry(self, job: _Job[_Result]) -> _Result:
         with told_as_unavailable():
