@@ -282,14 +282,11 @@ class Crowd:
         before = self.turns
         await self.until(lambda: self.turns >= before + count)
 
-    async def log_out(self, count: int) -> list[Client]:
-        """Have so many log out, and wait until they have tried, whatever came of it."""
-        leaving = [client for client in self.begun if not client.wants_out][:count]
-        assert len(leaving) == count
+    async def log_out(self, leaving: Sequence[Client]) -> None:
+        """Have them log out, and wait until they have tried, whatever came of it."""
         for client in leaving:
             client.leave()
         await self.until(lambda: all(client.log_out_met for client in leaving))
-        return leaving
 
     async def recovers(self) -> None:
         """Wait until everybody is answered again.

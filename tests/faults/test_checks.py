@@ -34,7 +34,7 @@ async def exchange(stage: Stage) -> list[Client]:
     clients = await stage.clients(MANY)
     async with crowd(clients, per_second=1000) as them:
         await them.turns_more(MANY)
-        await them.log_out(4)
+        await them.log_out(clients[:4])
     return clients
 
 

@@ -4,7 +4,6 @@ many connections.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
@@ -44,7 +43,7 @@ async def test_transactions_that_have_to_yield(stage: RunningStage, database: st
     async with connected(database) as admin, crowd(clients, per_second=PER_SECOND) as them:
         await admin.execute(YIELDING)
         await them.turns_more(100)
-        leaving = await them.log_out(10)
+        await them.log_out(clients[:10])
         yielded = await admin.fetchval("SELECT last_value / 10 FROM yielded")
         await admin.execute("DROP TRIGGER yields ON keyturn.session")
     found = await stage.examine(clients)
@@ -52,14 +51,16 @@ async def test_transactions_that_have_to_yield(stage: RunningStage, database: st
     print(f"{them}; {yielded} transactions yielded; {dict(found)}")
     assert yielded >= 5
     assert them.met.keys() == {"200"}
-    assert {client.log_out_met for client in leaving} == {"200"}
+    assert {client.log_out_met for client in clients[:10]} == {"200"}
     assert found == {"living": CLIENTS - 10, "logged out": 10}
 
 
 async def test_rows_that_others_have_locked(stage: RunningStage, database: str) -> None:
-    """Those sessions alone are answered 503, not the others whose turns are written with theirs."""
+    """Those sessions alone are answered 503: neither those whose turns are written with theirs, nor
+    those who need a connection while the locked ones want to log out.
+    """
     clients = await stage.clients(CLIENTS)
-    locked = clients[60:80]
+    locked = clients[40:48]
     async with connected(database) as admin, crowd(clients, per_second=PER_SECOND) as them:
         async with admin.transaction():
             await admin.execute(
@@ -67,13 +68,15 @@ async def test_rows_that_others_have_locked(stage: RunningStage, database: str) 
                 [client.sid for client in locked],
             )
             await them.until(lambda: all(client.met["503"] for client in locked))
+            await them.log_out(locked)
             unanswered = [client for client in them.begun if client.met.keys() - {"200"}]
         await them.recovers()
     found = await stage.examine(clients)
 
     print(f"{them}; {dict(found)}")
     assert unanswered == locked
-    assert found == {"living": CLIENTS}
+    assert "200" not in {client.log_out_met for client in locked}
+    assert found.total() == found["living"] + found["logged out"] == CLIENTS
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ class Fallback(Protocol):
     primary: Server
 
     async def mark(self) -> None:
-        """This is the moment."""
+        """Be at that moment now."""
         ...
 
     async def fall_back(self, proxy: Proxy) -> Server:
@@ -95,8 +95,8 @@ async def test_turns_and_ends_that_are_lost(fallback: Fallback, tmp_path: Path) 
             await fallback.mark()
             await them.turns_more(SOME)
             begun_since = await stage.clients(5)
-            leaving = await them.log_out(5)
-            await stage.learns_of(leaving)
+            await them.log_out(clients[:5])
+            await stage.learns_of(clients[:5])
             server = await fallback.fall_back(proxy)
             await them.recovers()
         stage.store = server.url(urlsplit(database).path[1:])
@@ -138,7 +138,7 @@ async def test_a_file_that_is_replaced(stage_on_file: RunningStage, tmp_path: Pa
         await asyncio.to_thread(back_up, file, backup)
         await them.turns_more(SOME)
         begun_since = await stage.clients(5)
-        await them.log_out(5)
+        await them.log_out(clients[:5])
         await asyncio.to_thread(put_in_place, backup, file)
         await them.meets(SOME, "503")
         await asyncio.gather(*(stage.restart(number) for number in range(2)))

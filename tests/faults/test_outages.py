@@ -26,11 +26,11 @@ async def test_a_server_that_is_stopped_and_started(
         await them.turns_more(SOME)
         await asyncio.to_thread(postgresql.stop, mode)
         await them.meets(SOME, "503")
-        await them.log_out(3)
-        await stage.expect_health(clients[0])
+        await them.log_out(clients[:3])
+        await stage.expect_health(clients[3])
         await asyncio.to_thread(postgresql.start)
         await them.recovers()
-        await them.log_out(3)
+        await them.log_out(clients[3:6])
     found = await stage.examine(clients)
 
     print(f"{them}; {dict(found)}")
@@ -44,7 +44,7 @@ async def test_answers_of_commits_that_are_lost(stage: RunningStage, proxy: Prox
     async with crowd(clients, per_second=PER_SECOND) as them:
         proxy.loses_answer = lambda _: True
         await them.turns_more(100)
-        leaving = await them.log_out(5)
+        await them.log_out(clients[:5])
         proxy.loses_answer = lambda _: False
         await them.recovers()
     turned = [client for client in them.begun if client.met["503"]]
@@ -52,7 +52,7 @@ async def test_answers_of_commits_that_are_lost(stage: RunningStage, proxy: Prox
 
     print(f"{them}; {proxy.answers_lost} answers lost; {dict(found)}")
     assert len(turned) >= 100
-    assert {client.log_out_met for client in leaving} == {"503"}
+    assert {client.log_out_met for client in clients[:5]} == {"503"}
     assert found == {"living": CLIENTS - 5, "logged out": 5}
 
 
