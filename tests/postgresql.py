@@ -6,6 +6,7 @@ import asyncio
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -21,7 +22,8 @@ import asyncpg
 
 DEBIAN: Final = Path("/usr/lib/postgresql")
 
-_PATIENCE: Final = 10
+_SETTINGS: Final = ("fsync=on", "recovery_init_sync_method=syncfs")
+_PATIENCE: Final = 20
 """Seconds after which a server is not slow, but stuck."""
 
 
@@ -99,12 +101,29 @@ class Server:
             follows.back_up(self._data, "--write-recovery-conf")
 
     def start(self) -> None:
-        options = f"-p {self.port} -k {self.folder} -h 127.0.0.1 -c fsync=on"
-        options += "".join(f" -c {setting}" for setting in self._settings)
+        options = f"-p {self.port} -k {self.folder} -h 127.0.0.1"
+        options += "".join(f" -c {setting}" for setting in (*_SETTINGS, *self._settings))
         self._ctl("start", "--log", self.folder / "log", "--options", options)
 
     def stop(self, mode: str = "fast") -> None:
         self._ctl("stop", "--mode", mode)
+
+    async def crash(self) -> None:
+        """Kill one of the processes that serve connections, for which all others are ended; and
+        wait until it has recovered by itself.
+        """
+        pid = "SELECT min(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        os.kill(await self.fetch(f"{pid} AND pid <> pg_backend_pid()"), signal.SIGKILL)
+        async with asyncio.timeout(_PATIENCE):
+            while not await self._answers():
+                pass
+
+    async def _answers(self) -> bool:
+        try:
+            await self.fetch("SELECT 1")
+        except (asyncpg.PostgresError, OSError):
+            return False
+        return True
 
     def remove(self) -> None:
         if (self._data / "postmaster.pid").exists():

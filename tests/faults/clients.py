@@ -48,6 +48,9 @@ _STUCK: Final = 30.0
 class Wallet(Protocol):
     """Keeps the pair of one session, and presents it."""
 
+    tabs: int
+    """How many exchange at once, each for itself."""
+
     @property
     def access_token(self) -> str: ...
 
@@ -63,6 +66,8 @@ class Wallet(Protocol):
 
 class Program:
     """No browser: it gets its tokens in JSON and stores them itself."""
+
+    tabs = 1
 
     def __init__(self, tokens: Tokens) -> None:
         self.access_token = tokens.access_token
@@ -82,7 +87,9 @@ class Program:
 
 
 class Page:
-    """A page of the server's own, whose tokens are in the cookies of a browser."""
+    """A page of the server's own, open in two tabs of a browser that has the tokens in cookies."""
+
+    tabs = 2
 
     def __init__(self, tokens: Tokens) -> None:
         self._jar = Jar()
@@ -163,16 +170,16 @@ class Client:
         return self.answered_at > self.failed_at
 
     async def _exchange(self) -> float:
-        """One try. Returns for how many seconds to pause then."""
-        reply = await self._ask(self.wallet.exchange)
-        self.met[_outcome(reply)] += 1
-        self._note_time(answered=reply is not None and reply.status == 200)
-        if reply is None:
-            return _RECONNECT
-        _expect_honest(reply)
+        """One try in each tab. Returns for how many seconds to pause then."""
+        tries = (self._ask(self.wallet.exchange) for _ in range(self.wallet.tabs))
+        replies = await asyncio.gather(*tries)
+        self.met.update(map(_outcome, replies))
+        for reply in filter(None, replies):
+            _expect_honest(reply)
         if self.wallet.refresh_token != self.held[-1]:
             self.held.append(self.wallet.refresh_token)
-        return PAUSE if reply.status == 200 else _retry_after(reply)
+        self._note_time(answered=all(reply and reply.status == 200 for reply in replies))
+        return max(map(_pause_after, replies))
 
     def _note_time(self, *, answered: bool) -> None:
         now = time.monotonic()
@@ -214,7 +221,11 @@ def _expect_honest(reply: Reply) -> None:
     expect(not deleted, "an exchange deleted a cookie")
 
 
-def _retry_after(reply: Reply) -> float:
+def _pause_after(reply: Reply | None) -> float:
+    if reply is None:
+        return _RECONNECT
+    if reply.status == 200:
+        return PAUSE
     return min(float(reply.headers["retry-after"]), _LONGEST_RETRY)
 
 

@@ -141,8 +141,9 @@ class _Examination:
             return "resumed"
         turns = (await self._known_row()).generation
         expect(len(held) - 1 <= turns <= len(held) - 1 + recovered, "a token turned twice")
-        if not recovered:
-            await self._are_refused(held[:-2])
+        if recovered:
+            return "recovered"
+        await self._are_refused(held[:-2])
         return "living"
 
     async def _let_window_pass(self, row: Session) -> None:

@@ -111,7 +111,7 @@ class LostAnswer(SQLiteStore):
 
     async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
         won = await super().swap(swaps)
-        if any(map(_is_first, swaps)):
+        if any(_is_first(swap) for swap, turned in zip(swaps, won, strict=True) if turned):
             raise StoreUnavailable
         return won
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -117,6 +117,14 @@ class Proxy:
         for passage in self._passages:
             passage.cancel()
 
+    def strand(self) -> None:
+        """Pass nothing on any more on the connections that there are, and tell nobody: as a
+        firewall that has forgotten them. New ones go on.
+        """
+        self._speaking.clear()
+        self._speaking = asyncio.Event()
+        self._speaking.set()
+
     def fall_silent(self) -> None:
         """Take connections and whatever is sent, and pass nothing on. What was not cut by the time
         of ``speak`` comes late.
@@ -130,20 +138,17 @@ class Proxy:
         self.refuse()
         self.cut()
         await asyncio.gather(*self._passages, return_exceptions=True)
-
-    async def cross(self, seconds: float) -> None:
-        """What everything waits for before it is passed on."""
-        await self._speaking.wait()
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(0)  # in which what was aborted is closed
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         passage = asyncio.current_task()
         assert passage
         self._passages.add(passage)
         try:
-            await self.cross(0)
+            speaking = self._speaking
+            await speaking.wait()
             server = await asyncio.open_connection("127.0.0.1", self.target)
-            await _Passage(self, (reader, writer), server).run()
+            await _Passage(self, speaking, (reader, writer), server).run()
         except (OSError, asyncio.CancelledError):
             writer.transport.abort()
         finally:
@@ -153,8 +158,11 @@ class Proxy:
 class _Passage:
     """One connection of a client's, and the one to the server."""
 
-    def __init__(self, proxy: Proxy, client: _Streams, server: _Streams) -> None:
+    def __init__(
+        self, proxy: Proxy, speaking: asyncio.Event, client: _Streams, server: _Streams
+    ) -> None:
         self._proxy = proxy
+        self._speaking = speaking
         self._from_client, self._to_client = client
         self._from_server, self._to_server = server
         self._loses_answer = False
@@ -173,14 +181,13 @@ class _Passage:
         finally:
             asking.cancel()
             answering.cancel()
-            await asyncio.gather(asking, answering, return_exceptions=True)
             self._to_server.close()
             self._to_client.close()
 
     async def _ask(self) -> None:
         frontend = Frontend()
-        while data := await self._from_client.read(_CHUNK):
-            await self._proxy.cross(self._proxy.delay)
+        async for data in self._sent(self._from_client):
+            await asyncio.sleep(self._proxy.delay)
             for message, statement in frontend.read(data):
                 self._loses_answer = bool(statement) and self._proxy.loses_answer(statement)
                 self._to_server.write(message)
@@ -190,11 +197,17 @@ class _Passage:
                     return
 
     async def _answer(self) -> None:
-        while data := await self._from_server.read(_CHUNK):
+        async for data in self._sent(self._from_server):
             if self._loses_answer:
                 return
-            await self._proxy.cross(0)
             self._to_client.write(data)
+
+    async def _sent(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+        """What one side has sent, until it hangs up."""
+        with suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                await self._speaking.wait()
+                yield data
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from keyturn.core.model import Policy
 from keyturn.sessions import Sessions
 from keyturn.stores import open_store
 from tests.faults import end_state
-from tests.faults.clients import PATIENCE, Client, honest_clients
+from tests.faults.clients import PATIENCE, RECOVERY, Client, honest_clients
 from tests.processes.http_client import connected
 from tests.server.processes import Server, serving
 
@@ -66,6 +66,13 @@ class Stage:
             async with asyncio.timeout(PATIENCE), connected(port) as connection:
                 assert (await connection.get("/healthz")).status == 200
                 assert (await connection.get("/me", client.wallet.access_token)).status == 200
+
+    async def is_ready(self) -> None:
+        """Wait until every server says that it can answer."""
+        for port in self.ports:
+            async with asyncio.timeout(RECOVERY), connected(port) as connection:
+                while (await connection.get("/readyz")).status != 200:
+                    pass
 
     async def learns_of(self, leaving: Iterable[Client]) -> None:
         """Wait until every server refuses those who have logged out."""

@@ -117,6 +117,18 @@ async def test_what_was_cut_meanwhile_is_lost(proxy: Proxy, postgresql: Server, 
     assert await postgresql.fetch(f"SELECT count(*) FROM {table}") == 0
 
 
+async def test_stranded_connections_are_silent_for_ever(proxy: Proxy) -> None:
+    """And nobody is told; new ones go on."""
+    stranded = await connect(proxy)
+
+    proxy.strand()
+
+    with pytest.raises(TimeoutError):
+        await stranded.execute("SELECT", timeout=0.05)
+    await (await connect(proxy)).close()
+    stranded.terminate()
+
+
 async def test_a_delay_is_waited_for(proxy: Proxy) -> None:
     """By each message."""
     connection = await connect(proxy)
