@@ -234,23 +234,24 @@ async def test_a_cancelled_call_leaves_nobody_waiting(calls: Calls, *, begun: bo
 
 
 async def test_who_waits_too_long_is_refused(calls: Calls) -> None:
-    """Behind a store that hangs nothing piles up, neither behind other items nor behind those of
-    the same key; and what was refused is not done later.
+    """Behind a store that hangs nothing piles up, neither behind an item of the same key nor where
+    all lanes are taken; and what was refused is not done later.
     """
-    coalescer = Coalescer(calls, key=first_letter, at_most=1, lanes=2, patience=0)
-    under_way = coalescer.submit("a1")
+    coalescer = Coalescer(calls, key=first_letter, lanes=2, patience=0)
+    under_way = [coalescer.submit("a1")]
     await settle()
-    late = [coalescer.submit("a2"), coalescer.submit("b1"), coalescer.submit("b2")]
+    late = [coalescer.submit("a2")]
+    under_way.append(coalescer.submit("b1"))
+    await settle()
+    refused_beside_a_free_lane = late[0].done()
+    late.append(coalescer.submit("c1"))
     await settle()
     await calls.let_go(0)
     await calls.let_go(1)
 
-    assert under_way.result() == "A1"
-    assert [type(answer.exception()) for answer in late] == [
-        StoreUnavailable,
-        type(None),
-        StoreUnavailable,
-    ]
+    assert refused_beside_a_free_lane
+    assert [answer.result() for answer in under_way] == ["A1", "B1"]
+    assert {type(answer.exception()) for answer in late} == {StoreUnavailable}
     assert calls.carried == [["a1"], ["b1"]]
 
 
