@@ -433,6 +433,36 @@ async def test_what_befell_one_connection_may_have_befallen_all(
     assert [connection.is_closed() for connection in idle] == [True, True]
 
 
+@pytest.mark.parametrize("notice", ["swap", "cutoffs"])
+async def test_a_server_that_is_no_primary_any_more_is_let_go_of(
+    store: PostgresStore, notice: str
+) -> None:
+    """Where the way leads to another one by now, but nobody cut the connections to the older: as
+    soon as one is found to be read only, none of them is used again, not even to read.
+    """
+    await begin(store, session := a_session())
+    may_end = asyncio.Event()
+
+    async def read_long(connection: Connection) -> Connection:
+        await may_end.wait()
+        return connection
+
+    reading = asyncio.create_task(store.engine.run(read_long))
+    await store.engine.run(_demote)
+
+    with pytest.raises(StoreUnavailable, match="cannot be written"):
+        await (store.swap([turn(session)]) if notice == "swap" else store.cutoffs(None, NOW))
+    may_end.set()
+    older = await reading
+
+    assert [older.is_closed(), store.engine._idle] == [True, []]
+    assert await store.swap([turn(session)]) == [True]
+
+
+async def _demote(connection: Connection) -> None:
+    await connection.execute("SET default_transaction_read_only = on")
+
+
 @pytest.mark.parametrize("layout", ["gathered"])
 async def test_waiting_for_a_connection_is_given_up(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch

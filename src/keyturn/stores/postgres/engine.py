@@ -39,6 +39,7 @@ class Engine:
         # Of those who may wait long for a lock, so many do at once: else they take all connections.
         self._patient_places = asyncio.Semaphore(connections // 2)
         self._idle: list[Connection] = []
+        self._era = 0
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._process = os.getpid()
@@ -119,16 +120,20 @@ class Engine:
         if self._is_forked():
             raise StoreUnavailable(FORKED)
         async with self._places:
+            era = self._era
             connection = await self._take()
             try:
                 result = await job(connection)
+            except asyncpg.ReadOnlySQLTransactionError:
+                self._forsake(connection)
+                raise
             except asyncpg.PostgresError:
-                self._give_back(connection)
+                self._give_back(connection, era)
                 raise
             except BaseException:
                 self._forsake(connection)
                 raise
-            self._give_back(connection)
+            self._give_back(connection, era)
             return result
 
     async def _take(self) -> Connection:
@@ -144,15 +149,16 @@ class Engine:
         return bool(self._idle)
 
     def _forsake(self, connection: Connection) -> None:
-        """It is in the middle of who knows what; and where a way was cut silently, the idle ones
-        lead nowhere either.
+        """It is in the middle of who knows what, or leads to a server that can be written no more;
+        and whatever befell it, the way or the server, has befallen those made until now.
         """
+        self._era += 1
         for lost in (connection, *self._idle):
             lost.terminate()
         self._idle.clear()
 
-    def _give_back(self, connection: Connection) -> None:
-        if self._closed or connection.is_in_transaction():
+    def _give_back(self, connection: Connection, era: int) -> None:
+        if self._closed or era != self._era or connection.is_in_transaction():
             connection.terminate()
         else:
             self._idle.append(connection)

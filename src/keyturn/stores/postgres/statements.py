@@ -354,17 +354,24 @@ async def cutoffs(
 ) -> tuple[datetime, int, list[Cutoff]]:
     """The cutoffs of the transactions from ``cursor`` on, the cursor to go on from, and when the
     server was started that this holds for. One statement.
+
+    Raises:
+        ReadOnlySQLTransactionError: the server is no primary any more, so that it tells nothing.
     """
     rows = await connection.fetch(_CUTOFFS, cursor, now)
-    started_at, cursor = rows[0][:2]
-    return started_at, cursor, cutoffs_of([row[2:] for row in rows if row["version"] is not None])
+    read_only, started_at, cursor = rows[0][:3]
+    if read_only == "on":
+        raise asyncpg.ReadOnlySQLTransactionError
+    return started_at, cursor, cutoffs_of([row[3:] for row in rows if row["version"] is not None])
 
 
 # All transactions before ``xmin`` are over, so what they recorded is among what is read. Those past
 # the last one that recorded anything may be forgotten in a crash and their numbers used again, so
 # the cursor does not go there.
 _CUTOFFS: Final = f"""
-    SELECT pg_postmaster_start_time(), here.cursor, {_CUTOFF} FROM (
+    SELECT current_setting('transaction_read_only'), pg_postmaster_start_time(), here.cursor,
+        {_CUTOFF}
+    FROM (
         SELECT least(
             pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
             (SELECT coalesce(max(xid), 0) + 1 FROM keyturn.cutoff)) AS cursor
