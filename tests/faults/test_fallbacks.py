@@ -116,6 +116,35 @@ async def test_turns_and_ends_that_are_lost(fallback: Fallback, tmp_path: Path) 
     }
 
 
+async def test_a_switchover_that_cuts_no_connection(tmp_path: Path) -> None:
+    """Those to the older primary, which is read only by then, are let go of: nothing more is read
+    there, and turns are written on the newer one.
+    """
+    with running() as primary, running(follows=primary) as standby:
+        database = await primary.new_database()
+        async with (
+            proxied(primary.port) as proxy,
+            on_stage(tmp_path, database, through=proxy.url(database)) as stage,
+        ):
+            clients = await stage.clients(CLIENTS)
+            async with crowd(clients, per_second=PER_SECOND) as them:
+                await them.turns_more(SOME)
+                await primary.execute(
+                    "ALTER SYSTEM SET default_transaction_read_only = on",
+                    "SELECT pg_reload_conf()",
+                )
+                await them.meets(1, "503")
+                await standby.catch_up_and_stop_following(primary)
+                await asyncio.to_thread(standby.promote)
+                proxy.target = standby.port
+                await them.recovers()
+            stage.store = standby.url(urlsplit(database).path[1:])
+            found = await stage.examine(clients)
+
+    print(f"{them}; {dict(found)}")
+    assert found == {"living": CLIENTS}
+
+
 # ── SQLite ──────────────────────────────────────────────────────────────────────────────────────
 
 
