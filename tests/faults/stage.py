@@ -10,7 +10,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from keyturn.core.model import Policy
+from keyturn.core.model import Policy, Tokens
 from keyturn.sessions import Sessions
 from keyturn.stores import open_store
 from tests.faults import end_state
@@ -56,9 +56,15 @@ class Stage:
 
     async def clients(self, count: int) -> list[Client]:
         """Each with a new session, of a user of its own."""
+        at_once = asyncio.Semaphore(4)
         async with engine_on(self.store) as sessions:
+
+            async def sign_in(user_id: str) -> Tokens:
+                async with at_once:
+                    return await sessions.create(user_id)
+
             users = [f"user-{next(self._users)}" for _ in range(count)]
-            return honest_clients(await asyncio.gather(*map(sessions.create, users)), self.ports)
+            return honest_clients(await asyncio.gather(*map(sign_in, users)), self.ports)
 
     async def expect_health(self, client: Client) -> None:
         """That every server answers what needs no store."""
