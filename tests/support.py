@@ -35,7 +35,8 @@ def engine(store: Store, clock: Clock, *, policy: Policy | None = None, **option
     """Sessions on ``store`` at the clock's time. To be loaded, or entered, by the test."""
     options.setdefault("secrets", [SECRET])
     options.setdefault("issuer", ISSUER)
-    return Sessions(store, clock=clock, steady_clock=clock, policy=policy, **options)
+    options.setdefault("steady_clock", clock)
+    return Sessions(store, clock=clock, policy=policy, **options)
 
 
 @asynccontextmanager

@@ -66,6 +66,7 @@ _SWEEP_BATCH: Final = 500
 _END_BATCH: Final = 500
 _SWEEP_PAUSE_SECONDS: Final = 0.2
 _KEPT_AFTER_END: Final = 7 * DAY
+_KEPT_BEYOND_EXPIRY: Final = DAY  # of cutoffs: whoever sweeps by a clock that is ahead takes none
 _CHECK_SECONDS: Final = 1
 _SILENCE_SECONDS: Final = 60
 
@@ -128,6 +129,7 @@ class Sessions:
             self._cutoffs, at_most=max_staleness, on_stale=on_stale, steady_clock=steady_clock
         )
         self._longest_access_ttl = self.policy.access_ttl
+        self._last_expiry = 0
         self._keyring = Keyring(())
         self._verifier = self._new_verifier()
         self.feed = Feed(
@@ -218,7 +220,17 @@ class Sessions:
     @property
     def cutoff_ttl(self) -> int:
         """Seconds that a cutoff must be kept: no access token that it voids can live longer."""
-        return self._longest_access_ttl + self.policy.leeway + 60
+        return self._longest_access_ttl + self._spare
+
+    @property
+    def _spare(self) -> int:
+        return self.policy.leeway + 60
+
+    def _cutoffs_until(self, now: int) -> int:
+        """Until when a cutoff recorded ``now`` must be kept. Where the clock was set back, that is
+        for the tokens that were issued before.
+        """
+        return max(now + self.cutoff_ttl, self._last_expiry + self._spare)
 
     async def check_store(self) -> None:
         """Return if the store could be written to within the last second. Whoever asks at once
@@ -293,7 +305,7 @@ class Sessions:
             limit=self.policy.max_sessions,
             replaces=older,
             epoch=epoch,
-            cutoffs_until=session.created_at + self.cutoff_ttl,
+            cutoffs_until=self._cutoffs_until(session.created_at),
         )
         if ended is None:
             raise SignInRaced
@@ -581,7 +593,7 @@ class Sessions:
         their next exchange hands out good ones.
         """
         now = self.now()
-        self.apply([await self.store.void_all(now, now + self.cutoff_ttl)])
+        self.apply([await self.store.void_all(now, self._cutoffs_until(now))])
 
     async def _end(
         self, sids: Sequence[str], reason: EndReason, generation: int | None = None
@@ -596,7 +608,7 @@ class Sessions:
     def ending(self, reason: EndReason) -> Ending:
         """An end now, for ``reason``, as a store wants it told."""
         now = self.now()
-        return Ending(reason, now, now + self.cutoff_ttl)
+        return Ending(reason, now, self._cutoffs_until(now))
 
     # ── claims and devices ──────────────────────────────────────────────────────────────────────
 
@@ -620,7 +632,7 @@ class Sessions:
             claims,
             at=now,
             least_version=int(self._clock() * 1000),
-            cutoffs_until=now + self.cutoff_ttl,
+            cutoffs_until=self._cutoffs_until(now),
         )
         self.apply(changed)
 
@@ -641,22 +653,29 @@ class Sessions:
         self._cutoffs.caught_up(asked_at)
 
     async def _follow_for_ever(self) -> None:
-        reload_at = self._steady_clock() + _RELOAD_SECONDS
+        reload_at, apart = self._steady_clock() + _RELOAD_SECONDS, self._clocks_apart()
         while True:
             try:
                 await self.store.wait_for_change(_POLL_SECONDS)
-                if self._steady_clock() < reload_at:
+                was_set = abs(self._clocks_apart() - apart) > self.policy.leeway
+                if self._steady_clock() < reload_at and not was_set:
                     await self.catch_up()
                     await self._read_keys()
                 else:
                     await self._reload()
-                    reload_at = self._steady_clock() + _RELOAD_SECONDS
+                    reload_at, apart = self._steady_clock() + _RELOAD_SECONDS, self._clocks_apart()
             except Exception as error:  # noqa: BLE001  whatever it was, following goes on
                 self._complain("cannot follow revocations", error)
                 await asyncio.sleep(_POLL_SECONDS)
 
+    def _clocks_apart(self) -> float:
+        """The same seconds again and again, until the clock is set."""
+        return self._clock() - self._steady_clock()
+
     async def _reload(self) -> None:
-        """Once in a while, whatever an incremental view may have missed is read whole."""
+        """Once in a while, whatever an incremental view may have missed is read whole; and when the
+        clock was set, as what had expired by the wrong one was forgotten.
+        """
         await self.learn_access_ttl(self.policy.access_ttl)
         await self.catch_up(everything=True)
         self._cutoffs.forget(self.now())
@@ -691,6 +710,7 @@ class Sessions:
         """An access token of the session as it was read, and its life in seconds."""
         now = self.now()
         issued_at, expires_at = self._access_span(session)
+        self._last_expiry = max(self._last_expiry, expires_at)
         token = AccessToken(
             user_id=session.user_id,
             sid=session.sid,
@@ -764,7 +784,7 @@ class Sessions:
             ended=now - _KEPT_AFTER_END,
             created=now - self.policy.absolute_lifetime - _KEPT_AFTER_END,
             last_used=now - self.policy.idle_timeout - _KEPT_AFTER_END,
-            cutoffs=now,
+            cutoffs=now - _KEPT_BEYOND_EXPIRY,
             events=now - self.policy.event_retention,
         )
 

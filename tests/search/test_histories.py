@@ -74,14 +74,38 @@ def test_one_jar_is_never_logged_out_by_two_nodes() -> None:
     assert outcome.states > 50_000
 
 
-def test_clocks_further_apart_can_log_out() -> None:
+@pytest.mark.parametrize(("apart", "round_trip"), [(4, 2), (7, 1), (9, 0)])
+def test_the_further_clocks_are_apart_the_shorter_a_round_trip_may_be(
+    apart: int, round_trip: int
+) -> None:
+    """Clocks a window apart leave no time, and so only exchanges that overlap within a tick."""
+    setting = Setting(clocks=(0, apart), round_trip=round_trip)
+
+    outcome = search(OneJar(setting))
+
+    assert outcome.failure is None
+    assert outcome.verdicts == WHILE_NO_COMMIT_IS_LOST
+
+
+@pytest.mark.parametrize(("apart", "round_trip"), [(2, 3), (5, 2), (8, 1), (10, 0)])
+def test_clocks_further_apart_can_log_out(apart: int, round_trip: int) -> None:
     """A round trip and a third of the clocks' spread must fit in a third of the window."""
-    setting = Setting(clocks=(0, 2))
+    setting = Setting(clocks=(0, apart), round_trip=round_trip)
 
     outcome = search(OneJar(setting))
 
     assert outcome.failure is not None
-    assert outcome.exchanges == 6
+    assert Verdict.REUSE in outcome.verdicts
+
+
+def test_one_exchange_at_a_time_is_safe_whatever_clocks_show() -> None:
+    """A client that never overtakes itself is not logged out, however long a round trip."""
+    setting = Setting(clocks=(0, 2, 10, 30), round_trip=9, in_flight=1)
+
+    outcome = search(OneJar(setting))
+
+    assert outcome.failure is None
+    assert outcome.verdicts == WHILE_NO_COMMIT_IS_LOST - {Verdict.LATE}
 
 
 @pytest.mark.parametrize("fallbacks", [1, 2])

@@ -46,6 +46,7 @@ from tests.support import (
 
 STRICT = Policy(retry_window=0, recover=False)
 PAST_WINDOW = 31
+HOUR = 3600
 
 
 @pytest.fixture
@@ -733,6 +734,70 @@ async def test_cutoffs_that_void_nothing_any_more_are_forgotten(
     await sessions._reload()
 
     assert (held, len(sessions._cutoffs.live)) == (1, 0)
+
+
+@pytest.mark.parametrize("ahead", [-HOUR, 2 * HOUR])
+async def test_what_is_revoked_while_the_clock_is_wrong_stays_revoked(
+    sessions: Sessions, store: Store, clock: Clock, ahead: int
+) -> None:
+    """D12: also where the last access token was issued before the clock was set back."""
+    tokens = await sessions.create("ada")
+    clock.sleep(ahead)
+    await sessions.revoke(tokens.session.sid)
+
+    clock.sleep(-ahead)
+
+    async with loaded(store, clock) as other:
+        with pytest.raises(AccessTokenRevoked):
+            other.verify(tokens.access_token)
+
+
+async def test_a_token_of_a_clock_that_was_ahead_stays_revoked_for_all_its_life(
+    sessions: Sessions, store: Store, clock: Clock
+) -> None:
+    """D12: that is longer by the hours for which the clock was ahead."""
+    clock.sleep(2 * HOUR)
+    tokens = await sessions.create("ada")
+    clock.sleep(-2 * HOUR)
+    await sessions.refresh(tokens.refresh_token)
+    await sessions.revoke(tokens.session.sid)
+
+    clock.sleep(2 * HOUR)
+
+    async with loaded(store, clock) as other:
+        with pytest.raises(AccessTokenRevoked):
+            other.verify(tokens.access_token)
+
+
+async def test_what_was_forgotten_by_a_clock_that_was_ahead_is_learnt_again(
+    sessions: Sessions,
+    store: Store,
+    meddling: Meddling,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """D12: as soon as it is put right, though somebody swept meanwhile."""
+    monkeypatch.setattr(sessions_module, "_POLL_SECONDS", 0)
+    following = asyncio.Event()
+
+    async def tell() -> None:
+        following.set()
+
+    meddling.before("wait_for_change", tell)
+    tokens = await sessions.create("ada")
+    await sessions.revoke(tokens.session.sid)
+    async with engine(store, clock, steady_clock=Clock()) as running, asyncio.timeout(10):
+        await following.wait()
+        clock.sleep(2 * HOUR)
+        await sessions.sweep()
+        while running._cutoffs.size:
+            await store.wait_for_change(0)
+        clock.sleep(-2 * HOUR)
+        while not running._cutoffs.size:
+            await store.wait_for_change(0)
+
+        with pytest.raises(AccessTokenRevoked):
+            running.verify(tokens.access_token)
 
 
 async def test_a_store_that_fails_for_long_fills_no_log(
