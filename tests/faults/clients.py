@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
-from keyturn.core.model import Tokens
+from keyturn.core import base64url
+from keyturn.core.refresh_token import PREFIX
 from keyturn.wire.settings import REFRESH_PATH
 from tests.processes.http_client import Connection, Reply, connected
 from tests.processes.races import expect
@@ -21,6 +22,7 @@ from tests.wire.support import ACCESS, REFRESH, Jar
 __all__ = [
     "Client",
     "Crowd",
+    "Issued",
     "Page",
     "Program",
     "Wallet",
@@ -45,17 +47,21 @@ _STUCK: Final = 30.0
 # ── where a client keeps its tokens ─────────────────────────────────────────────────────────────
 
 
-class Wallet(Protocol):
-    """Keeps the pair of one session, and presents it."""
-
-    tabs: int
-    """How many exchange at once, each for itself."""
+class Issued(Protocol):
+    """A pair of tokens, wherever it comes from."""
 
     @property
     def access_token(self) -> str: ...
 
     @property
     def refresh_token(self) -> str: ...
+
+
+class Wallet(Issued, Protocol):
+    """Keeps the pair of one session, and presents it."""
+
+    tabs: int
+    """How many exchange at once, each for itself."""
 
     async def exchange(self, connection: Connection) -> Reply:
         """Present the refresh token, and keep what the answer brings."""
@@ -69,7 +75,7 @@ class Program:
 
     tabs = 1
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Issued) -> None:
         self.access_token = tokens.access_token
         self.refresh_token = tokens.refresh_token
 
@@ -91,7 +97,7 @@ class Page:
 
     tabs = 2
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Issued) -> None:
         self._jar = Jar()
         self._jar.kept = {
             (ACCESS, "", "/"): tokens.access_token,
@@ -127,6 +133,8 @@ class Client:
         self.wallet = wallet
         self.held = [wallet.refresh_token]
         """Every refresh token that it ever held, in their order."""
+        self.access_tokens = [wallet.access_token]
+        """Every one that it ever held."""
         self.met: Counter[str] = Counter()
         """What its exchanges came to: a status, or nothing."""
         self.begun_at = self.answered_at = self.failed_at = self.recovered_at = float("-inf")
@@ -178,6 +186,8 @@ class Client:
             _expect_honest(reply)
         if self.wallet.refresh_token != self.held[-1]:
             self.held.append(self.wallet.refresh_token)
+        if self.wallet.access_token != self.access_tokens[-1]:
+            self.access_tokens.append(self.wallet.access_token)
         self._note_time(answered=all(reply and reply.status == 200 for reply in replies))
         return max(map(_pause_after, replies))
 
@@ -352,12 +362,17 @@ def _first_of(error: BaseException) -> BaseException:
     return _first_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
-def honest_clients(sessions: Iterable[Tokens], ports: Sequence[int]) -> list[Client]:
+def honest_clients(sessions: Iterable[Issued], ports: Sequence[int]) -> list[Client]:
     """Programs and pages by turns, each with a session of its own."""
-    kinds: tuple[Callable[[Tokens], Wallet], ...] = (Program, Page)
+    kinds: tuple[Callable[[Issued], Wallet], ...] = (Program, Page)
     orders = [[*ports[start:], *ports[:start]] for start in range(len(ports))]
     makings = itertools.cycle(itertools.product(kinds, orders))
     return [
-        Client(tokens.session.sid, kind(tokens), order)
+        Client(_sid_of(tokens.refresh_token), kind(tokens), order)
         for tokens, (kind, order) in zip(sessions, makings, strict=False)
     ]
+
+
+def _sid_of(refresh_token: str) -> str:
+    """As SPEC 3 lays the token out."""
+    return base64url.encode(base64url.decode(refresh_token.removeprefix(PREFIX))[1:17])

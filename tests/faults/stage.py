@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -97,46 +97,54 @@ class Stage:
 class RunningStage(Stage):
     """Of processes, which can be stopped and started again."""
 
-    def __init__(
-        self, store: str, servers: Sequence[Server], start: Callable[[int, int], Server]
-    ) -> None:
+    def __init__(self, store: str, servers: Sequence[Server], start: Callable[..., Server]) -> None:
         super().__init__(store, [server.port for server in servers])
         self.servers = list(servers)
         self._start = start
 
-    async def restart(self, number: int) -> None:
-        """Stop one, and have another take its port and its folder."""
+    async def restart(self, number: int, **settings: str) -> None:
+        """Stop one, and have another take its port and its folder. Its settings are those that all
+        have, but for these.
+        """
         await self.stop(number)
-        await self.start(number)
+        await self.start(number, **settings)
 
     async def stop(self, number: int) -> None:
         assert await asyncio.to_thread(self.servers[number].stop) == 0
 
-    async def start(self, number: int) -> None:
-        self.servers[number] = await asyncio.to_thread(self._start, number, self.ports[number])
+    async def start(self, number: int, **settings: str) -> None:
+        port = self.ports[number]
+        self.servers[number] = await asyncio.to_thread(self._start, number, port, **settings)
 
 
 @asynccontextmanager
 async def on_stage(
-    folder: Path, store: str, *, through: str = "", **settings: str
+    folder: Path,
+    store: str,
+    *,
+    through: str = "",
+    servers: int = 2,
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RunningStage]:
-    """Two servers on the store, which they reach by the URL ``through`` if one is given. In the end
+    """Servers on the store, which they reach by the URL ``through`` if one is given. In the end
     they stop as they are asked to, and have logged no traceback.
     """
-    settings = {**SETTINGS, "KEYTURN_DATABASE_URL": through or store, **settings}
-    folders = [folder / "one", folder / "two"]
+    shared = {**SETTINGS, "KEYTURN_DATABASE_URL": through or store, **(settings or {})}
+    folders = [folder / f"server-{number}" for number in range(servers)]
     async with engine_on(store):
         pass  # now there are tables and a key
     with ExitStack() as stack:
 
-        def start(number: int, port: int = 0) -> Server:
+        def start(number: int, port: int = 0, **own: str) -> Server:
             folders[number].mkdir(exist_ok=True)
-            options = ("--port", str(port))
-            return stack.enter_context(serving(folders[number], *options, **settings))
+            options = ("--port", str(port), "--workers", str(workers))
+            return stack.enter_context(serving(folders[number], *options, **{**shared, **own}))
 
-        servers = await asyncio.gather(*(asyncio.to_thread(start, each) for each in range(2)))
-        stage = RunningStage(store, servers, start)
+        numbers = range(servers)
+        started = await asyncio.gather(*(asyncio.to_thread(start, number) for number in numbers))
+        stage = RunningStage(store, started, start)
         yield stage
-        await asyncio.gather(*(stage.stop(number) for number in range(2)))
+        await asyncio.gather(*map(stage.stop, numbers))
         for each in folders:
             assert "Traceback" not in (each / "stderr").read_text()
