@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -40,10 +41,15 @@ def binaries() -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that is free still when a server is started there again: no client is given it for its
+    own end of a connection.
+    """
+    given_to_clients = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
+    while True:
+        port = random.randrange(10_000, int(given_to_clients.split()[0]))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(port: int) -> None:
@@ -125,8 +131,12 @@ class Server:
             return False
         return True
 
+    def has_ended(self) -> bool:
+        """Whether it does not run any more, for whatever reason."""
+        return not (self._data / "postmaster.pid").exists()
+
     def remove(self) -> None:
-        if (self._data / "postmaster.pid").exists():
+        if not self.has_ended():
             self.stop("immediate")
         shutil.rmtree(self.folder)
 

@@ -15,6 +15,7 @@ from keyturn.sessions import Sessions
 from keyturn.stores import open_store
 from tests.faults import end_state
 from tests.faults.clients import PATIENCE, RECOVERY, Client, honest_clients
+from tests.postgresql import free_port
 from tests.processes.http_client import connected
 from tests.server.processes import Server, serving
 
@@ -136,9 +137,9 @@ async def on_stage(
         pass  # now there are tables and a key
     with ExitStack() as stack:
 
-        def start(number: int, port: int = 0, **own: str) -> Server:
+        def start(number: int, port: int | None = None, **own: str) -> Server:
             folders[number].mkdir(exist_ok=True)
-            options = ("--port", str(port), "--workers", str(workers))
+            options = ("--port", str(port or free_port()), "--workers", str(workers))
             return stack.enter_context(serving(folders[number], *options, **{**shared, **own}))
 
         numbers = range(servers)

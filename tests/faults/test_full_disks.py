@@ -1,0 +1,113 @@
+"""The disk of the database fills up while people exchange tokens, and somebody makes room."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from keyturn.core.errors import StoreUnavailable
+from keyturn.sessions import Sessions
+from tests.faults.clients import crowd
+from tests.faults.disks import Disk, small_disk
+from tests.faults.stage import engine_on, on_stage
+from tests.postgresql import Server
+from tests.server.processes import until
+
+CLIENTS = 200
+PER_SECOND = 40
+SOME = 30
+ROWS_OF_A_PAGE = 200  # and more
+GONE = (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, OSError)
+WRITE = "SELECT pg_logical_emit_message(true, 'test', '')"
+
+
+async def test_a_full_disk_of_sqlite(tmp_path: Path) -> None:
+    """C12: who only reads is answered; turns and logouts are refused, until there is room."""
+    with small_disk(24, tmp_path / "disk") as disk:
+        async with on_stage(tmp_path, f"sqlite:///{disk.folder / 'keyturn.db'}") as stage:
+            clients = await stage.clients(CLIENTS)
+            async with crowd(clients, per_second=PER_SECOND) as them:
+                await them.turns_more(SOME)
+                await asyncio.to_thread(disk.fill)
+                readers = [client for client in them.begun if client.met["200"]]
+                await them.meets(SOME, "503")
+                met_by_readers = {what for client in readers for what in client.met}
+                leaving = await them.log_out(3)
+                await stage.expect_health(clients[-1])
+                disk.free()
+                await them.recovers()
+                leaving += await them.log_out(3)
+            found = await stage.examine(clients)
+
+    print(f"{them}; {dict(found)}")
+    assert met_by_readers == {"200"}
+    assert [client.log_out_met for client in leaving] == ["503"] * 3 + ["200"] * 3
+    assert found == {"living": CLIENTS - 3, "logged out": 3}
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    """Below a path that is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="keyturn-test-") as folder:
+        Path(folder).chmod(0o755)
+        with small_disk(72, Path(folder) / "disk") as disk:
+            yield disk
+
+
+@pytest.fixture
+def server(disk: Disk) -> Iterator[Server]:
+    """All of a cluster on the small disk."""
+    folder = disk.folder / "cluster"
+    folder.mkdir()
+    server = Server(folder)
+    server.start()
+    yield server
+    server.remove()
+
+
+async def fill_a_page(sessions: Sessions) -> None:
+    """With rows, of which the last ones do not fit in."""
+    for number in range(ROWS_OF_A_PAGE):
+        await sessions.create(f"newcomer-{number}")
+
+
+async def use_up_the_log(server: Server) -> None:
+    """Which has room for some megabytes always, until the server dies of it."""
+    with suppress(*GONE):
+        while True:
+            await server.execute(WRITE, "SELECT pg_switch_wal()")
+
+
+async def test_a_full_disk_of_postgresql(tmp_path: Path, disk: Disk, server: Server) -> None:
+    """C12: first there is no room for new rows; then none for the log that is written ahead, of
+    which PostgreSQL dies.
+    """
+    database = await server.new_database()
+    async with on_stage(tmp_path, database) as stage:
+        clients = await stage.clients(CLIENTS)
+        async with crowd(clients, per_second=PER_SECOND) as them:
+            await them.turns_more(SOME)
+            await asyncio.to_thread(disk.fill)
+            async with engine_on(database) as sessions:
+                with pytest.raises(StoreUnavailable, match="The disk of the database is full"):
+                    await fill_a_page(sessions)
+            await use_up_the_log(server)
+            await them.meets(SOME, "503")
+            leaving = await them.log_out(3)
+            await stage.expect_health(clients[-1])
+            await asyncio.to_thread(until, server.has_ended)
+            disk.free()
+            await asyncio.to_thread(server.start)
+            await them.recovers()
+            leaving += await them.log_out(3)
+        found = await stage.examine(clients)
+
+    print(f"{them}; {dict(found)}")
+    assert [client.log_out_met for client in leaving] == ["503"] * 3 + ["200"] * 3
+    assert found == {"living": CLIENTS - 3, "logged out": 3}
