@@ -12,7 +12,7 @@ from typing import Final
 
 from keyturn.core.model import Policy, Tokens
 from keyturn.sessions import Sessions
-from keyturn.stores import open_store
+from keyturn.stores import open_store, store_exists
 from tests.faults import end_state
 from tests.faults.clients import PATIENCE, RECOVERY, Client, honest_clients
 from tests.postgresql import free_port
@@ -35,10 +35,10 @@ SETTINGS: Final = {
 
 
 @asynccontextmanager
-async def engine_on(url: str) -> AsyncIterator[Sessions]:
+async def engine_on(url: str, secrets: Sequence[bytes] = (SECRET,)) -> AsyncIterator[Sessions]:
     """The sessions in a store, as one more process sees them that nobody asks."""
     store = await open_store(url, create=True)
-    sessions = Sessions(store, secrets=[SECRET], issuer=PUBLIC_URL, policy=POLICY)
+    sessions = Sessions(store, secrets=secrets, issuer=PUBLIC_URL, policy=POLICY)
     try:
         await sessions.load()
         yield sessions
@@ -53,12 +53,14 @@ class Stage:
         self.store = store
         """Its URL, past everything that a test may have put before it."""
         self.ports = ports
+        self.secrets: Sequence[bytes] = (SECRET,)
+        """Of the servers by now, and those of the clients' tokens."""
         self._users = itertools.count()
 
     async def clients(self, count: int) -> list[Client]:
         """Each with a new session, of a user of its own."""
         at_once = asyncio.Semaphore(4)
-        async with engine_on(self.store) as sessions:
+        async with engine_on(self.store, self.secrets) as sessions:
 
             async def sign_in(user_id: str) -> Tokens:
                 async with at_once:
@@ -91,7 +93,7 @@ class Stage:
 
     async def examine(self, clients: Sequence[Client], **circumstances: bool) -> Counter[str]:
         """As ``end_state.examine``, of the servers and the store here."""
-        async with engine_on(self.store) as sessions:
+        async with engine_on(self.store, self.secrets) as sessions:
             return await end_state.examine(clients, sessions, self.ports, **circumstances)
 
 
@@ -128,13 +130,14 @@ async def on_stage(
     workers: int = 1,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RunningStage]:
-    """Servers on the store, which they reach by the URL ``through`` if one is given. In the end
-    they stop as they are asked to, and have logged no traceback.
+    """Servers on the store, made if it is not there, which they reach by the URL ``through`` if one
+    is given. In the end they stop as they are asked to, and have logged no traceback.
     """
     shared = {**SETTINGS, "KEYTURN_DATABASE_URL": through or store, **(settings or {})}
     folders = [folder / f"server-{number}" for number in range(servers)]
-    async with engine_on(store):
-        pass  # now there are tables and a key
+    if not await store_exists(store):
+        async with engine_on(store):
+            pass  # now there are tables and a key
     with ExitStack() as stack:
 
         def start(number: int, port: int | None = None, **own: str) -> Server:
