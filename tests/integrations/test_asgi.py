@@ -18,6 +18,7 @@ from keyturn.integrations.asgi import App
 from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import WireSettings
 from tests.accounts.support import PASSWORD
+from tests.processes.servers import Application
 from tests.support import Clock
 from tests.wire.support import FEED_TOKEN, PAGE, Site, site
 
@@ -47,7 +48,7 @@ class Wire:
     async def send(self, message: Any) -> None:
         self.sent.append(message)
 
-    async def serve(self, app: App, **scope: Any) -> None:
+    async def serve(self, app: Application, **scope: Any) -> None:
         asked = {
             "type": "http",
             "method": "GET",
@@ -291,6 +292,43 @@ async def test_a_lifespan_that_fails_is_told_of(here: Site, stage: str) -> None:
     await wire.serve(App(here.endpoints, lifespan=lifespan), type="lifespan")
 
     assert wire.sent[-1] == {"type": f"lifespan.{stage}.failed", "message": "secret: is missing"}
+
+
+async def test_endpoints_can_be_opened_when_the_server_starts(here: Site) -> None:
+    """By each process that does, however many have loaded the application."""
+    story: list[str] = []
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Endpoints]:
+        story.append("opened")
+        yield here.endpoints
+        story.append("closed")
+
+    app = App.opened_by(opening)
+    request = Wire(LAST)
+
+    class Life(Wire):
+        async def receive(self) -> dict[str, Any]:
+            if self.sent:
+                await request.serve(app)
+                story.append("served")
+            return await super().receive()
+
+    await Life(STARTUP, SHUTDOWN).serve(app, type="lifespan")
+
+    assert request.status == 200
+    assert story == ["opened", "served", "closed"]
+
+
+async def test_a_server_that_does_not_start_applications_is_told_to(here: Site) -> None:
+    """Rather than be left to guess."""
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Endpoints]:
+        yield here.endpoints
+
+    with pytest.raises(RuntimeError, match="the server must send the lifespan events"):
+        await Wire(LAST).serve(App.opened_by(opening))
 
 
 # ── on uvicorn ──────────────────────────────────────────────────────────────────────────────────

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    MutableMapping,
+)
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
 from keyturn.wire.endpoints import Endpoints
@@ -15,6 +21,7 @@ __all__ = ["App"]
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
+_Application = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 class App:
@@ -36,12 +43,23 @@ class App:
         self._lifespan = lifespan
         self._base_path = endpoints.settings.base_path
 
+    @staticmethod
+    def opened_by(opening: Callable[[], AbstractAsyncContextManager[Endpoints]]) -> _Application:
+        """An application that opens its endpoints when a server starts it. So it can be loaded
+        before the server forks its workers, each of which opens a store of its own.
+
+        Args:
+            opening: makes what gives the endpoints when it is entered, before the first request,
+                and is left after the last one.
+        """
+        return _Opened(opening)
+
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Serve one connection of the kinds ``http`` and ``lifespan``."""
         if scope["type"] == "http":
             await self._serve(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await _live(self._lifespan, receive, send)
         else:
             await send({"type": "websocket.close"})
 
@@ -83,18 +101,43 @@ class App:
         path: str = scope["path"]
         return path.removeprefix(scope.get("root_path") or self._base_path)
 
-    async def _live(self, receive: _Receive, send: _Send) -> None:
-        await receive()
-        stage = "startup"
-        try:
-            async with self._lifespan():
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-                stage = "shutdown"
-        except Exception as error:  # noqa: BLE001  the server tells of it, and stops
-            await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
+
+class _Opened:
+    """An application that there is from the start of a server to its end."""
+
+    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[Endpoints]]) -> None:
+        self._opening = opening
+        self._app: App | None = None
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(self._open, receive, send)
+        elif self._app is None:
+            raise RuntimeError("Nothing is open: the server must send the lifespan events of ASGI")
         else:
-            await send({"type": "lifespan.shutdown.complete"})
+            await self._app(scope, receive, send)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        async with self._opening() as endpoints:
+            self._app = App(endpoints)
+            yield
+
+
+async def _live(
+    lifespan: Callable[[], AbstractAsyncContextManager[object]], receive: _Receive, send: _Send
+) -> None:
+    await receive()
+    stage = "startup"
+    try:
+        async with lifespan():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            stage = "shutdown"
+    except Exception as error:  # noqa: BLE001  the server tells of it, and stops
+        await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
+    else:
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 async def _read_body(receive: _Receive) -> bytes | None:
