@@ -52,7 +52,7 @@ def gunicorn(folder: Path, database: str) -> Iterator[Server]:
 async def test_workers_that_are_forked_after_the_application_was_loaded(
     tmp_path: Path, database: str
 ) -> None:
-    """They exchange, learn from each other who logs out, and others take the places of the killed."""
+    """They exchange, tell each other who logs out, and new ones take the places of the killed."""
     async with engine_on(database):
         pass  # now there are tables and a key
     with gunicorn(tmp_path, database) as server:
