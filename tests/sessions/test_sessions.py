@@ -790,10 +790,10 @@ async def test_what_was_forgotten_by_a_clock_that_was_ahead_is_learnt_again(
         await following.wait()
         clock.sleep(2 * HOUR)
         await sessions.sweep()
-        while running._cutoffs.size:
+        while running._cutoffs.live:
             await store.wait_for_change(0)
         clock.sleep(-2 * HOUR)
-        while not running._cutoffs.size:
+        while not running._cutoffs.live:
             await store.wait_for_change(0)
 
         with pytest.raises(AccessTokenRevoked):
