@@ -156,7 +156,7 @@ AGED = {**LOGIN, **MARKS, "turned_at": TURN}
 
 END_REASONS = [
     *("idle", "absolute", "logged_out", "replaced", "revoked_by_user", "revoked_by_admin"),
-    *("password_changed", "user_disabled", "evicted", "reuse_detected"),
+    *("password_changed", "user_disabled", "user_deleted", "evicted", "reuse_detected"),
 ]
 
 Step = tuple[int, int, str] | tuple[int, int, str, str]

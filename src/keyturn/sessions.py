@@ -51,7 +51,7 @@ from .core.server_secret import ServerSecrets
 from .feed import Feed, news_to
 from .signing_keys import SigningKeys
 from .staleness import Staleness
-from .stores.base import Ending, Store, Swap, SweepBounds
+from .stores.base import ClaimsChange, Ending, Store, Swap, SweepBounds
 
 __all__ = ["Sessions"]
 
@@ -625,16 +625,27 @@ class Sessions:
         Raises:
             ClaimsRefused: an access token cannot carry the claims.
         """
-        self._check_claims(user_id, claims)
-        now = self.now()
+        change = self.claims_change(user_id, claims)
         changed = await self.store.set_claims(
             user_id,
             claims,
-            at=now,
-            least_version=int(self._clock() * 1000),
-            cutoffs_until=self._cutoffs_until(now),
+            at=change.at,
+            least_version=change.least_version,
+            cutoffs_until=change.cutoffs_until,
         )
         self.apply(changed)
+
+    def claims_change(self, user_id: str, claims: Claims) -> ClaimsChange:
+        """A change of the user's claims now, as a store of users wants it told.
+
+        Raises:
+            ClaimsRefused: an access token cannot carry the claims.
+        """
+        self._check_claims(user_id, claims)
+        now = self.now()
+        return ClaimsChange(
+            claims, now, int(self._clock() * 1000), self._cutoffs_until(now)
+        )
 
     # ── cutoffs ─────────────────────────────────────────────────────────────────────────────────
 

@@ -527,6 +527,7 @@ async def test_no_statement_scans_a_table_that_grows(store: SQLiteStore) -> None
             connection, "ann", Claims(), at=NOW, least_version=9, cutoffs_until=LATER
         )
         statements.end_user(connection, "ann", None, LOGOUT)
+        statements.forget_user(connection, "ann")
         statements.cutoffs(connection, 0, NOW)
         statements.events_of_session(connection, sid, 9)
         statements.events_of_user(connection, "ann", 9)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import asyncpg
+
 from keyturn.core.model import Cutoff, Device, Event, EventKind
-from keyturn.stores.base import Ending
+from keyturn.stores.base import ClaimsChange, Ending
 from keyturn.stores.postgres import PostgresStore, statements
 from keyturn.stores.postgres.connecting import Connection
 from keyturn.stores.postgres.layouts import Layout
 
 from . import throttle
 from .model import Account, User
+from .store import NotChanged
 from .throttle import Failures, ThrottleKey
 
 __all__ = ["PostgresUsers"]
@@ -23,6 +26,12 @@ _ACCOUNT: Final = f"""
     FROM keyturn.account LEFT JOIN keyturn.user_epoch ON user_id = id"""  # noqa: S608  names of columns
 _BY_ID: Final = f"{_ACCOUNT} WHERE id = $1"
 _BY_NAME: Final = f"{_ACCOUNT} WHERE username_key = $1 OR email_key = $1"
+_BY_RESET: Final = f"""
+    {_ACCOUNT} WHERE id =
+        (SELECT user_id FROM keyturn.password_reset WHERE digest = $1 AND expires_at > $2)"""  # noqa: S608
+_AMONG: Final = f"""
+    SELECT {_USER} FROM keyturn.account
+    WHERE username_key = ANY ($1::text[]) OR email_key = ANY ($1::text[])"""  # noqa: S608
 _PAST_NAME: Final = f"""
     SELECT {_USER} FROM keyturn.account WHERE username_key > $1
     ORDER BY username_key LIMIT $2"""  # noqa: S608
@@ -38,26 +47,55 @@ class PostgresUsers:
     async def add(self, user: User, password_hash: str) -> bool:
         return await self._engine.run(lambda connection: _add(connection, user, password_hash))
 
+    async def add_many(self, accounts: Sequence[tuple[User, str]]) -> list[bool]:
+        return await self._engine.transact(lambda connection: _add_many(connection, accounts))
+
     async def find(self, key: str) -> Account | None:
         return await self._engine.run(lambda connection: _account(connection, _BY_NAME, key))
 
     async def get(self, user_id: str) -> Account | None:
         return await self._engine.run(lambda connection: _account(connection, _BY_ID, user_id))
 
+    async def find_users(self, keys: Sequence[str]) -> list[User]:
+        return await self._engine.run(lambda connection: _among(connection, keys))
+
     async def list_users(self, *, after: str, limit: int) -> list[User]:
         return await self._engine.run(lambda connection: _list(connection, after, limit))
 
     async def set_password(
-        self, account: Account, password_hash: str, ending: Ending, device: Device
+        self,
+        account: Account,
+        password_hash: str,
+        ending: Ending,
+        device: Device,
+        *,
+        reset: bytes | None = None,
     ) -> list[Cutoff] | None:
         return await self._engine.transact(
             lambda connection: _set_password(
-                connection, self._layout, account, password_hash, ending, device
+                connection, self._layout, account, password_hash, ending, device, reset
             )
         )
 
     async def rehash(self, account: Account, password_hash: str) -> None:
         await self._engine.run(lambda connection: _rehash(connection, account, password_hash))
+
+    async def set_reset(self, user_id: str, digest: bytes, expires_at: int) -> bool:
+        return await self._engine.transact(
+            lambda connection: _set_reset(connection, user_id, digest, expires_at)
+        )
+
+    async def find_by_reset(self, digest: bytes, now: int) -> Account | None:
+        return await self._engine.run(
+            lambda connection: _account(connection, _BY_RESET, digest, now)
+        )
+
+    async def change(
+        self, account: Account, user: User, change: ClaimsChange
+    ) -> list[Cutoff] | NotChanged:
+        return await self._engine.transact(
+            lambda connection: _change(connection, self._layout, account, user, change)
+        )
 
     async def disable(self, user_id: str, ending: Ending) -> list[Cutoff] | None:
         return await self._engine.transact(
@@ -66,6 +104,13 @@ class PostgresUsers:
 
     async def enable(self, user_id: str) -> bool:
         return await self._engine.run(lambda connection: _enable(connection, user_id))
+
+    async def delete(
+        self, user_id: str, ending: Ending, *, epoch: int | None = None
+    ) -> list[Cutoff] | None:
+        return await self._engine.transact(
+            lambda connection: _delete(connection, self._layout, user_id, ending, epoch)
+        )
 
     async def blocked_until(self, keys: Sequence[ThrottleKey], now: int) -> int:
         counted = await self._engine.run(lambda connection: _counted(connection, keys))
@@ -76,8 +121,11 @@ class PostgresUsers:
             lambda connection: _settle(connection, keys, success=success, now=now)
         )
 
+    async def clear(self, keys: Sequence[ThrottleKey]) -> None:
+        await self._engine.transact(lambda connection: _clear(connection, keys))
+
     async def sweep(self, now: int, limit: int) -> int:
-        return await self._engine.run(lambda connection: _sweep(connection, now, limit))
+        return await self._engine.transact(lambda connection: _sweep(connection, now, limit))
 
 
 async def _add(connection: Connection, user: User, password_hash: str) -> bool:
@@ -99,13 +147,55 @@ async def _add(connection: Connection, user: User, password_hash: str) -> bool:
     )
 
 
-async def _account(connection: Connection, query: str, value: str) -> Account | None:
+# An array of arrays would be taken apart to the last text, so permissions come joined by spaces.
+_ADD_MANY: Final = """
+    INSERT INTO keyturn.account (id, username, username_key, email, email_key, fullname,
+        permissions, password_hash, created_at, disabled_at)
+    SELECT id, username, username_key, email, email_key, fullname,
+        string_to_array(permissions, ' '), password_hash, created_at, disabled_at
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+        $7::text[], $8::text[], $9::bigint[], $10::bigint[])
+    AS one (id, username, username_key, email, email_key, fullname, permissions, password_hash,
+        created_at, disabled_at)
+    ON CONFLICT DO NOTHING RETURNING id"""
+
+
+async def _add_many(connection: Connection, accounts: Sequence[tuple[User, str]]) -> list[bool]:
+    rows = [
+        (
+            user.id,
+            user.username,
+            user.username_key,
+            user.email,
+            user.email_key,
+            user.fullname,
+            " ".join(user.permissions),
+            password_hash,
+            user.created_at,
+            user.disabled_at,
+        )
+        for user, password_hash in accounts
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * 10
+    added = {id_ for (id_,) in await connection.fetch(_ADD_MANY, *columns)}
+    return [user.id in added for user, _ in accounts]
+
+
+async def _account(
+    connection: Connection, query: str, *values: str | bytes | int
+) -> Account | None:
     # PostgreSQL holds no NUL, and refuses to look for one.
-    row = None if "\0" in value else await connection.fetchrow(query, value)
+    if any(isinstance(value, str) and "\0" in value for value in values):
+        return None
+    row = await connection.fetchrow(query, *values)
     if row is None:
         return None
-    password_hash, epoch, *values = row
-    return Account(user=_user(values), password_hash=password_hash, epoch=epoch)
+    password_hash, epoch, *fields = row
+    return Account(user=_user(fields), password_hash=password_hash, epoch=epoch)
+
+
+async def _among(connection: Connection, keys: Sequence[str]) -> list[User]:
+    return [_user(tuple(row)) for row in await connection.fetch(_AMONG, keys)]
 
 
 async def _list(connection: Connection, after: str, limit: int) -> list[User]:
@@ -125,21 +215,32 @@ async def _set_password(
     password_hash: str,
     ending: Ending,
     device: Device,
+    reset: bytes | None,
 ) -> list[Cutoff] | None:
     user_id = account.user.id
-    locked = await connection.fetchval(
-        "SELECT id FROM keyturn.account WHERE id = $1 FOR NO KEY UPDATE", user_id
-    )
-    if locked is None or await layout.lock_user(connection, user_id) != account.epoch:
+    if not await _locked(connection, layout, user_id, account.epoch):
+        return None
+    if reset not in (None, await _reset_of(connection, user_id)):
         return None
     await connection.execute(
         "UPDATE keyturn.account SET password_hash = $1 WHERE id = $2", password_hash, user_id
     )
+    await _forget_reset(connection, user_id)
     await layout.record_event(
         connection,
         Event(at=ending.at, kind=EventKind.PASSWORD_CHANGED, user_id=user_id, device=device),
     )
     return await statements.end_user(connection, layout, user_id, None, ending)
+
+
+async def _locked(connection: Connection, layout: Layout, user_id: str, epoch: int | None) -> bool:
+    """Keep others from changing the user. Returns whether there is one, of this epoch if given."""
+    locked = await connection.fetchval(
+        "SELECT id FROM keyturn.account WHERE id = $1 FOR NO KEY UPDATE", user_id
+    )
+    if locked is None:
+        return False
+    return epoch in (None, await layout.lock_user(connection, user_id))
 
 
 async def _rehash(connection: Connection, account: Account, password_hash: str) -> None:
@@ -149,6 +250,74 @@ async def _rehash(connection: Connection, account: Account, password_hash: str) 
         account.user.id,
         account.password_hash,
     )
+
+
+async def _set_reset(connection: Connection, user_id: str, digest: bytes, expires_at: int) -> bool:
+    may_have_one = await connection.fetchval(
+        "SELECT disabled_at IS NULL FROM keyturn.account WHERE id = $1 FOR NO KEY UPDATE", user_id
+    )
+    if not may_have_one:
+        return False
+    await connection.execute(
+        "INSERT INTO keyturn.password_reset (user_id, digest, expires_at) VALUES ($1, $2, $3)"
+        " ON CONFLICT (user_id) DO UPDATE"
+        " SET (digest, expires_at) = (excluded.digest, excluded.expires_at)",
+        user_id,
+        digest,
+        expires_at,
+    )
+    return True
+
+
+async def _reset_of(connection: Connection, user_id: str) -> bytes:
+    digest: bytes | None = await connection.fetchval(
+        "SELECT digest FROM keyturn.password_reset WHERE user_id = $1", user_id
+    )
+    return digest or b""
+
+
+async def _forget_reset(connection: Connection, user_id: str) -> None:
+    await connection.execute("DELETE FROM keyturn.password_reset WHERE user_id = $1", user_id)
+
+
+async def _change(
+    connection: Connection, layout: Layout, account: Account, user: User, change: ClaimsChange
+) -> list[Cutoff] | NotChanged:
+    if not await _locked(connection, layout, user.id, account.epoch):
+        return NotChanged.RACED
+    if not await _rename(connection, user):
+        return NotChanged.TAKEN
+    if user.email != account.user.email:
+        await _forget_reset(connection, user.id)
+    return await statements.set_claims(
+        connection,
+        layout,
+        user.id,
+        change.claims,
+        at=change.at,
+        least_version=change.least_version,
+        cutoffs_until=change.cutoffs_until,
+    )
+
+
+async def _rename(connection: Connection, user: User) -> bool:
+    """Whether nobody else has the names; the transaction goes on in any case."""
+    await connection.execute("SAVEPOINT before_rename")
+    try:
+        await connection.execute(
+            "UPDATE keyturn.account SET username = $1, username_key = $2, email = $3,"
+            " email_key = $4, fullname = $5 WHERE id = $6",
+            user.username,
+            user.username_key,
+            user.email,
+            user.email_key,
+            user.fullname,
+            user.id,
+        )
+    except asyncpg.UniqueViolationError:
+        await connection.execute("ROLLBACK TO before_rename")
+        return False
+    return True
 
 
 async def _disable(
@@ -161,6 +330,7 @@ async def _disable(
         user_id,
     ):
         return None
+    await _forget_reset(connection, user_id)
     return await statements.end_user(connection, layout, user_id, None, ending)
 
 
@@ -168,6 +338,18 @@ async def _enable(connection: Connection, user_id: str) -> bool:
     return await _changes(
         connection, "UPDATE keyturn.account SET disabled_at = NULL WHERE id = $1", user_id
     )
+
+
+async def _delete(
+    connection: Connection, layout: Layout, user_id: str, ending: Ending, epoch: int | None
+) -> list[Cutoff] | None:
+    if not await _locked(connection, layout, user_id, epoch):
+        return None
+    await connection.execute("DELETE FROM keyturn.account WHERE id = $1", user_id)
+    await _forget_reset(connection, user_id)
+    cutoffs = await statements.end_user(connection, layout, user_id, None, ending)
+    await statements.forget_user(connection, user_id)
+    return cutoffs
 
 
 async def _counted(connection: Connection, keys: Sequence[ThrottleKey]) -> Mapping[bytes, Failures]:
@@ -204,22 +386,33 @@ async def _settle(
 
 
 async def _lock(connection: Connection, keys: Sequence[ThrottleKey]) -> None:
-    """Until the transaction ends, for this attempt alone: a key on which nothing is counted has no
-    row that could be locked. In one order for all.
+    """Until the transaction ends, for it alone: a key on which nothing is counted has no row that
+    could be locked. In one order for all.
     """
     for number in sorted(int.from_bytes(key.digest[:8], "big", signed=True) for key in keys):
         await connection.execute("SELECT pg_advisory_xact_lock($1)", number)
 
 
+async def _clear(connection: Connection, keys: Sequence[ThrottleKey]) -> None:
+    await _lock(connection, keys)
+    for key in keys:
+        await connection.execute("DELETE FROM keyturn.failures WHERE digest = $1", key.digest)
+
+
 async def _sweep(connection: Connection, now: int, limit: int) -> int:
-    swept = await connection.fetch(
-        "DELETE FROM keyturn.failures WHERE digest = ANY (ARRAY("
-        " SELECT digest FROM keyturn.failures WHERE forget_at <= $1 LIMIT $2"
-        " FOR UPDATE SKIP LOCKED)) RETURNING 1",
-        now,
-        limit,
+    failures = await connection.fetch(_sweeping("failures", "digest", "forget_at"), now, limit)
+    resets = await connection.fetch(
+        _sweeping("password_reset", "user_id", "expires_at"), now, limit
     )
-    return len(swept)
+    return len(failures) + len(resets)
+
+
+def _sweeping(table: str, key: str, end: str) -> str:
+    return f"""
+        DELETE FROM keyturn.{table} WHERE {key} = ANY (ARRAY(
+            SELECT {key} FROM keyturn.{table} WHERE {end} <= $1 LIMIT $2
+            FOR UPDATE SKIP LOCKED))
+        RETURNING 1"""  # noqa: S608  names of columns
 
 
 async def _changes(connection: Connection, statement: str, *values: object) -> bool:

@@ -48,6 +48,7 @@ class EndReason(StrEnum):
     REVOKED_BY_ADMIN = "revoked_by_admin"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  a reason, not a password
     USER_DISABLED = "user_disabled"
+    USER_DELETED = "user_deleted"
     EVICTED = "evicted"
     REUSE_DETECTED = "reuse_detected"
 

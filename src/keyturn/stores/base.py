@@ -9,7 +9,7 @@ import msgspec
 
 from keyturn.core.model import Claims, Cutoff, EndReason, Event, SealedKey, Session
 
-__all__ = ["FORKED", "PAST_ALL", "Ending", "Store", "Swap", "SweepBounds"]
+__all__ = ["FORKED", "PAST_ALL", "ClaimsChange", "Ending", "Store", "Swap", "SweepBounds"]
 
 PAST_ALL: Final = "~"
 """Sorts after every id of a session: where a sweep goes on that has cutoffs and events left."""
@@ -35,6 +35,17 @@ class Ending(msgspec.Struct, frozen=True):
 
     reason: EndReason
     at: int
+    cutoffs_until: int
+
+
+class ClaimsChange(msgspec.Struct, frozen=True):
+    """What a user's sessions say from now on: when, from which version on, and until when the
+    cutoffs below it must be kept.
+    """
+
+    claims: Claims
+    at: int
+    least_version: int
     cutoffs_until: int
 
 

@@ -15,6 +15,7 @@ from keyturn.core.model import (
     ALL_VERSIONS,
     Claims,
     Cutoff,
+    Device,
     EndReason,
     Event,
     EventKind,
@@ -213,6 +214,16 @@ class MemoryStore:
         else:
             found = [event for event in self._events if event.user_id == user_id]
         return found[::-1][:limit]
+
+    def forget_user(self, user_id: str) -> None:
+        """Keep nothing of a user who is gone but the id. None of their sessions lives."""
+        self._events = [
+            replace(event, device=Device()) if event.user_id == user_id else event
+            for event in self._events
+        ]
+        for session in self._sessions.values():
+            if session.user_id == user_id:
+                self._sessions[session.sid] = replace(session, claims=Claims(), device=Device())
 
     def _record_cutoffs(self, cutoffs: list[Cutoff]) -> list[Cutoff]:
         for cutoff in cutoffs:

@@ -52,6 +52,7 @@ __all__ = [
     "end_user",
     "events_of_session",
     "events_of_user",
+    "forget_user",
     "list_sessions",
     "living",
     "lock_user",
@@ -287,6 +288,16 @@ async def set_claims(
     return await layout.change_claims(
         connection, user_id, claims, least_version=least_version, cutoffs_until=cutoffs_until
     )
+
+
+async def forget_user(connection: Connection, user_id: str) -> None:
+    """Keep nothing of a user who is gone but the id. None of their sessions lives, and who holds
+    one that has ended waits for no other.
+    """
+    await connection.execute(
+        "UPDATE keyturn.session SET claims = '{}', device = '{}' WHERE user_id = $1", user_id
+    )
+    await connection.execute("UPDATE keyturn.event SET device = '{}' WHERE user_id = $1", user_id)
 
 
 async def user_epoch(connection: Connection, user_id: str) -> int:

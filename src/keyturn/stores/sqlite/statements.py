@@ -39,6 +39,7 @@ __all__ = [
     "end_user",
     "events_of_session",
     "events_of_user",
+    "forget_user",
     "get",
     "list_sessions",
     "living",
@@ -292,6 +293,16 @@ def set_claims(
         (cutoffs_until, user_id),
     ).get
     return _record_cutoffs(connection, _cutoffs_of(below))
+
+
+def forget_user(connection: Connection, user_id: str) -> None:
+    """Keep nothing of a user who is gone but the id. None of their sessions lives."""
+    connection.execute(
+        """UPDATE session SET claims = '{}', device = '{}'
+        WHERE user_id = ? AND ended_at IS NOT NULL""",
+        (user_id,),
+    )
+    connection.execute("UPDATE event SET device = '{}' WHERE user_id = ?", (user_id,))
 
 
 def user_epoch(connection: Connection, user_id: str) -> int:
