@@ -44,6 +44,8 @@ class InstantHasher:
         return password_hash.rpartition(".")[2] == password.hex()
 
     def outdated(self, password_hash: str) -> bool:
+        if password_hash == self.nobody:
+            return False
         return int(password_hash.partition(".")[0]) < self.strength
 
 

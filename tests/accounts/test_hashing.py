@@ -185,6 +185,21 @@ async def test_without_a_hash_the_work_is_the_same() -> None:
     hashing.close()
 
 
+async def test_a_hash_that_takes_less_work_is_padded_with_that_of_nobody() -> None:
+    """F7: until it is renewed, its user answers no faster than an unknown one."""
+    hasher = InstantHasher(strength=2)
+    hashing = PasswordHashing(hasher)
+    weak = "1.0.0." + b"known".hex()
+
+    for password in ("known", "wrong"):
+        assert await hashing.verify(weak, password) is (password == "known")
+    better = await hashing.rehash(weak, "known")
+    await hashing.verify(better, "known")
+
+    assert hasher.checked == [hasher.nobody, weak] * 2 + [better]
+    hashing.close()
+
+
 @pytest.mark.parametrize("password", ["a" * 1025, "\ud800", "\u0301" * 60_000])
 async def test_a_password_that_can_be_nobodys_costs_the_same(password: str) -> None:
     """F7: it is refused after a verification, of nothing, and that is no match for anything."""
@@ -293,6 +308,8 @@ def test_a_damaged_hash_is_our_fault(damaged: str) -> None:
     """A row that cannot be read never passes for a wrong password."""
     with pytest.raises(Unavailable):
         WEAK.verify(damaged, b"quixotic-otters")
+    with pytest.raises(Unavailable):
+        WEAK.outdated(damaged)
 
 
 def test_memory_that_cannot_be_had_is_our_fault(monkeypatch: pytest.MonkeyPatch) -> None:

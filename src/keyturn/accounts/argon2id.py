@@ -49,8 +49,15 @@ class Argon2id:
             raise Unavailable from None
 
     def outdated(self, password_hash: str) -> bool:
-        """Whether the hash took less memory, or fewer passes, than one would now."""
-        made_with = extract_parameters(password_hash)
+        """Whether the hash took less memory, or fewer passes, than one would now.
+
+        Raises:
+            Unavailable: the hash is damaged.
+        """
+        try:
+            made_with = extract_parameters(password_hash)
+        except InvalidHashError:
+            raise Unavailable from None
         return (
             made_with.memory_cost < self._argon2.memory_cost
             or made_with.time_cost < self._argon2.time_cost

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, Protocol, TypeVar, TypeVarTuple
@@ -30,7 +30,7 @@ class Hasher(Protocol):
     """A password hashing scheme. Called on threads, several at once."""
 
     nobody: str
-    """A hash that costs as much to check as any other, and that no password has."""
+    """A hash that no password has, and that costs as much to check as one made now."""
 
     def hash(self, password: bytes) -> str:
         """A hash with a random salt."""
@@ -128,13 +128,19 @@ class PasswordHashing:
             Unavailable: there is too much to hash.
         """
         try:
-            presented, possible = password_bytes(password), password_hash is not None
+            forms, possible = _forms_of(password), password_hash is not None
         except ValueError:
-            presented, possible = b"", False
-        matches = await self._pool.run(
-            self._hasher.verify, password_hash or self._hasher.nobody, presented
-        )
+            forms, possible = [b""], False
+        matches = await self._pool.run(self._check, password_hash or self._hasher.nobody, forms)
         return matches and possible
+
+    def _check(self, password_hash: str, forms: Sequence[bytes]) -> bool:
+        if not self._hasher.outdated(password_hash):
+            return self._hasher.verify(password_hash, forms[0])
+        # One that takes less work than nobody's would tell by the time that it is somebody's.
+        self._hasher.verify(self._hasher.nobody, forms[0])
+        # Not everybody who made such hashes composed the password first.
+        return any(self._hasher.verify(password_hash, form) for form in forms)
 
     async def rehash(self, password_hash: str, password: str) -> str | None:
         """A hash to replace one that ``password`` was found to have; None if that is good still,
@@ -150,10 +156,16 @@ class PasswordHashing:
         self._pool.close()
 
 
+def _forms_of(password: str) -> Sequence[bytes]:
+    """What may have been hashed: the password composed, and as it was typed where that differs."""
+    return list(dict.fromkeys([password_bytes(password), password.encode()]))
+
+
 def _default_hasher() -> Hasher:
     from .argon2id import Argon2id
+    from .foreign import WithForeign
 
-    return Argon2id()
+    return WithForeign(Argon2id())
 
 
 def _yield_to_others() -> None:
