@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from keyturn.accounts import Accounts, PasswordHashing, User, UserStore, open_users
-from keyturn.core.model import Session
+from keyturn.core.errors import AccessTokenRevoked, KeyturnError, SessionRevoked
+from keyturn.core.model import Device, EndReason, Session, Tokens
 from keyturn.sessions import Sessions
 from keyturn.stores import Store, open_store
 from tests.support import Clock, loaded
@@ -17,7 +21,9 @@ from tests.support import Clock, loaded
 STORES: Final = ("memory", "sqlite")
 PASSWORD: Final = "quixotic-otters"
 NEW_PASSWORD: Final = "verdant-anvils"
+WRONG: Final = "a-wrong-password"
 ADDRESS: Final = "192.0.2.1"
+LAPTOP: Final = Device(user_agent="laptop", address=ADDRESS)
 
 
 async def store_of(kind: str, folder: Path) -> Store:
@@ -143,3 +149,23 @@ class _Watched:
             return result
 
         return call
+
+
+async def refusal(attempt: Any) -> KeyturnError:
+    with pytest.raises(KeyturnError) as refused:
+        await attempt
+    return refused.value
+
+
+async def outcomes(*attempts: Any) -> list[str]:
+    done = await asyncio.gather(*attempts, return_exceptions=True)
+    return [result.code if isinstance(result, KeyturnError) else "done" for result in done]
+
+
+async def is_over(place: Town, tokens: Tokens, reason: EndReason) -> bool:
+    """Whether neither token of the pair is good for anything any more."""
+    with pytest.raises(AccessTokenRevoked):
+        place.sessions.verify(tokens.access_token)
+    with pytest.raises(SessionRevoked) as refused:
+        await place.sessions.refresh(tokens.refresh_token)
+    return refused.value.reason == reason

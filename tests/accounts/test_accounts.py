@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
-from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Awaitable
+from typing import cast
 
 import pytest
 
@@ -24,61 +24,26 @@ from keyturn.accounts.model import Account
 from keyturn.core.errors import (
     AccessTokenRevoked,
     ClaimsRefused,
-    KeyturnError,
     Remedy,
-    SessionRevoked,
     SignInRaced,
     Unavailable,
 )
-from keyturn.core.model import Claims, Device, EndReason, EventKind, Tokens
+from keyturn.core.model import Claims, Device, EndReason, EventKind
 from keyturn.core.refresh_token import is_sid
 from keyturn.stores import Store
 from tests.accounts.support import (
     ADDRESS,
+    LAPTOP,
     NEW_PASSWORD,
     PASSWORD,
-    STORES,
+    WRONG,
     InstantHasher,
     Town,
-    town,
+    is_over,
+    outcomes,
+    refusal,
 )
 from tests.support import START, Meddling, loaded
-
-LAPTOP = Device(user_agent="laptop", address=ADDRESS)
-WRONG = "a-wrong-password"
-
-
-@pytest.fixture(params=STORES)
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Town]:
-    async with town(request.param, tmp_path) as place:
-        yield place
-
-
-@pytest.fixture
-async def memory(tmp_path: Path) -> AsyncIterator[Town]:
-    async with town("memory", tmp_path) as place:
-        yield place
-
-
-async def refusal(attempt: Any) -> KeyturnError:
-    with pytest.raises(KeyturnError) as refused:
-        await attempt
-    return refused.value
-
-
-async def outcomes(*attempts: Any) -> list[str]:
-    done = await asyncio.gather(*attempts, return_exceptions=True)
-    return [result.code if isinstance(result, KeyturnError) else "done" for result in done]
-
-
-async def is_over(place: Town, tokens: Tokens, reason: EndReason) -> bool:
-    """Whether neither token of the pair is good for anything any more."""
-    with pytest.raises(AccessTokenRevoked):
-        place.sessions.verify(tokens.access_token)
-    with pytest.raises(SessionRevoked) as refused:
-        await place.sessions.refresh(tokens.refresh_token)
-    return refused.value.reason == reason
-
 
 # ── register ────────────────────────────────────────────────────────────────────────────────────
 
@@ -103,6 +68,16 @@ async def test_ids_are_random_and_never_given_again(memory: Town) -> None:
 
     assert len({user.id for user in users}) == 20
     assert all(is_sid(user.id) for user in users)
+
+
+async def test_no_id_is_taken_for_an_option(memory: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given to commands as it is."""
+    drawn = iter([b"\xf8" * 16, b"\xfb" * 16, b"\x00" * 16])
+    monkeypatch.setattr(secrets, "token_bytes", lambda _: next(drawn))
+
+    user = await memory.accounts.register("grace", "g@example.com", "Grace", PASSWORD)
+
+    assert user.id == "A" * 22
 
 
 async def test_there_are_no_default_accounts(place: Town) -> None:

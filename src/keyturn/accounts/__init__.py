@@ -19,10 +19,13 @@ from .errors import (
     InvalidCredentials,
     InvalidField,
     PasswordRefused,
+    ResetTokenInvalid,
     TooManyAttempts,
+    UserDisabled,
     UserUnknown,
 )
 from .hashing import PasswordHashing
+from .importing import Imported, Outcome, UserImport
 from .model import User
 from .passwords import PasswordRules
 from .service import Accounts
@@ -31,13 +34,18 @@ from .store import UserStore
 __all__ = [
     "Accounts",
     "IdentifierTaken",
+    "Imported",
     "InvalidCredentials",
     "InvalidField",
+    "Outcome",
     "PasswordHashing",
     "PasswordRefused",
     "PasswordRules",
+    "ResetTokenInvalid",
     "TooManyAttempts",
     "User",
+    "UserDisabled",
+    "UserImport",
     "UserStore",
     "UserUnknown",
     "open_users",

@@ -6,7 +6,9 @@ KeyturnError
 ├── InvalidField           something in a registration cannot be taken
 ├── PasswordRefused        a new password is too short, too long, or too easy to guess
 ├── IdentifierTaken        somebody has that username or email
-└── UserUnknown            no such user; told to administrators only
+├── ResetTokenInvalid      what should reset a password is unknown, was used, or is over
+├── UserUnknown            no such user; told to administrators only
+└── UserDisabled           the user is kept from signing in; told to administrators only
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ __all__ = [
     "InvalidCredentials",
     "InvalidField",
     "PasswordRefused",
+    "ResetTokenInvalid",
     "TooManyAttempts",
+    "UserDisabled",
     "UserUnknown",
 ]
 
@@ -65,8 +69,22 @@ class IdentifierTaken(KeyturnError):
     message = "User with email or username already exists"
 
 
+class ResetTokenInvalid(KeyturnError):
+    """The token is unknown, or was used, or is over. Nobody is told which."""
+
+    code = "reset_token_invalid"
+    message = "Invalid or expired reset token"
+
+
 class UserUnknown(KeyturnError):
     """No user has that id, username or email."""
 
     code = "user_unknown"
     message = "No such user"
+
+
+class UserDisabled(KeyturnError):
+    """The user is kept from signing in; enable them first."""
+
+    code = "user_disabled"
+    message = "The user is disabled"

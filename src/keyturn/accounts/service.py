@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
 
+from msgspec.structs import replace
+
 from keyturn.core import base64url
 from keyturn.core.access_token import check_claims
-from keyturn.core.errors import SignInRaced, Unavailable
+from keyturn.core.errors import ClaimsRefused, SignInRaced, Unavailable
 from keyturn.core.model import Claims, Device, EndReason, Tokens
 from keyturn.sessions import Sessions
 
 from . import throttle
-from .errors import IdentifierTaken, InvalidCredentials, TooManyAttempts, UserUnknown
+from .errors import (
+    IdentifierTaken,
+    InvalidCredentials,
+    InvalidField,
+    ResetTokenInvalid,
+    TooManyAttempts,
+    UserDisabled,
+    UserUnknown,
+)
 from .hashing import PasswordHashing
 from .identifiers import check_email, check_fullname, check_username, key_of
+from .importing import ImportedUser, UserImport
 from .model import Account, User
 from .passwords import PasswordRules
-from .store import UserStore
+from .store import NotChanged, UserStore
 from .throttle import ThrottleKey
 
 __all__ = ["Accounts"]
@@ -91,24 +104,49 @@ class Accounts:
             TooManyAttempts: from this address.
             ClaimsRefused: an access token cannot carry the permissions.
         """
-        check_username(username)
-        check_email(email)
-        check_fullname(fullname)
         user = User(
-            id=base64url.encode(secrets.token_bytes(16)),
+            id=_new_id(),
             username=username,
             email=email,
             fullname=fullname,
             permissions=tuple(permissions),
             created_at=self._sessions.now(),
         )
-        check_claims(self.claims_of(user))
+        self._check(user)
         self._rules.check(password, user)
         # Before the outcome is known: adding users without end is as bad as trying out their names.
         await self._settle(self._network_keys(address), success=False)
         if not await self._users.add(user, await self._hashing.hash(password)):
             raise IdentifierTaken
         return user
+
+    def new_import(self, *, dry_run: bool = False) -> UserImport:
+        """Users whose passwords are hashed already can be added by this.
+
+        Args:
+            dry_run: True only tells what would be done.
+        """
+        return UserImport(self._users, self._of_import, dry_run=dry_run)
+
+    def _of_import(self, imported: ImportedUser) -> User:
+        now = self._sessions.now()
+        user = User(
+            id=_new_id(),
+            username=imported.username,
+            email=imported.email,
+            fullname=imported.fullname,
+            permissions=imported.permissions,
+            created_at=_time_before(now, imported.created_at),
+            disabled_at=now if imported.disabled else None,
+        )
+        self._check(user)
+        return user
+
+    def _check(self, user: User) -> None:
+        check_username(user.username)
+        check_email(user.email)
+        check_fullname(user.fullname)
+        check_claims(self.claims_of(user))
 
     # ── sign in ─────────────────────────────────────────────────────────────────────────────────
 
@@ -176,6 +214,13 @@ class Accounts:
             raise InvalidCredentials
         return proved
 
+    async def _prove_again(self, user_id: str, current: str, address: str) -> Account:
+        """The account of a user who is signed in, if ``current`` is their password."""
+        # Not the name: a stranger who guesses at the login page shall not keep the user from this.
+        key = throttle.user_key(self._throttle_secret, user_id)
+        find = partial(self._users.get, user_id)
+        return await self._prove(find, current, [key, *self._network_keys(address)])
+
     async def _begin_session(
         self,
         account: Account,
@@ -228,14 +273,9 @@ class Accounts:
         device = Device() if device is None else device
         user = await self.get_user(user_id)
         self._rules.check(new, user)
-        # Not the name: a stranger who guesses at the login page shall not keep the user from this.
-        keys = [
-            throttle.user_key(self._throttle_secret, user_id),
-            *self._network_keys(device.address),
-        ]
 
         async def change() -> str:
-            account = await self._prove(partial(self._users.get, user_id), current, keys)
+            account = await self._prove_again(user_id, current, device.address)
             return await self._replace_password(account, new, device)
 
         async def sign_in(password_hash: str) -> tuple[User, Tokens]:
@@ -262,16 +302,184 @@ class Accounts:
 
         await _unless_raced(change)
 
-    async def _replace_password(self, account: Account, new: str, device: Device) -> str:
+    async def make_reset_token(self, user_id: str, *, lifetime: int = 3600) -> str:
+        """Make a token that sets another password of the user, once: 43 characters of base64url.
+        For whoever has seen to it that it gets to the user, and to nobody else.
+
+        Only its digest is kept. It takes the place of an earlier one; a new password, another email
+        and disabling make it worthless too.
+
+        Args:
+            user_id: whose password.
+            lifetime: seconds.
+
+        Raises:
+            UserUnknown: there is no such user.
+            UserDisabled: the user is disabled.
+        """
+        token = base64url.encode(secrets.token_bytes(32))
+        expires_at = self._sessions.now() + lifetime
+        if not await self._users.set_reset(user_id, _digest_of(token), expires_at):
+            await self.get_user(user_id)
+            raise UserDisabled
+        return token
+
+    async def reset_password(self, token: str, new: str, *, device: Device | None = None) -> User:
+        """Give the user for whom ``token`` was made another password. Every session ends, and
+        failures that were counted on the user's names are forgotten.
+
+        Raises:
+            ResetTokenInvalid: the token is unknown, or was used, or is over.
+            PasswordRefused: the new password cannot be taken; the token stays good.
+            TooManyAttempts: from this address.
+        """
+        device = Device() if device is None else device
+        keys, digest = self._network_keys(device.address), _digest_of(token)
+
+        async def reset() -> User:
+            await self._turn_away_blocked(keys)
+            account = await self._users.find_by_reset(digest, self._sessions.now())
+            if account is None:
+                await self._settle(keys, success=False)
+                raise ResetTokenInvalid
+            self._rules.check(new, account.user)
+            await self._replace_password(account, new, device, reset=digest)
+            return account.user
+
+        user = await _unless_raced(reset)
+        with suppress(Unavailable):  # the password has been reset in any case
+            await self._users.clear(self._keys_of(user))
+        return user
+
+    async def _replace_password(
+        self, account: Account, new: str, device: Device, *, reset: bytes | None = None
+    ) -> str:
         password_hash = await self._hashing.hash(new)
         ending = self._sessions.ending(EndReason.PASSWORD_CHANGED)
-        ended = await self._users.set_password(account, password_hash, ending, device)
+        ended = await self._users.set_password(account, password_hash, ending, device, reset=reset)
         if ended is None:
             raise SignInRaced
         self._sessions.apply(ended)
         return password_hash
 
-    # ── disable and enable ──────────────────────────────────────────────────────────────────────
+    # ── names ───────────────────────────────────────────────────────────────────────────────────
+
+    async def change_profile(
+        self,
+        user_id: str,
+        *,
+        email: str | None = None,
+        fullname: str | None = None,
+        current: str = "",
+        address: str = "",
+    ) -> User:
+        """Change email and full name, as far as they are given. What access tokens say changes at
+        once, as with ``Sessions.set_claims``.
+
+        Args:
+            user_id: of the user, who asks for it.
+            email: what the user signs in with, so this needs ``current``; it counts on the network
+                of ``address`` as a registration does.
+            fullname: what others see.
+            current: the user's password.
+            address: of the client.
+
+        Raises:
+            InvalidField: one of them cannot be taken.
+            IdentifierTaken: somebody has that email.
+            InvalidCredentials: the current password is wrong, or the user was changed meanwhile.
+            TooManyAttempts: with a wrong current password, or from this address.
+            UserUnknown: there is no such user.
+        """
+        await self.get_user(user_id)
+
+        async def change() -> User:
+            if email is None:
+                account = await self._account(user_id)
+            else:
+                account = await self._prove_again(user_id, current, address)
+                await self._settle(self._network_keys(address), success=False)
+            return await self._rename(account, email=email, fullname=fullname)
+
+        try:
+            return await _unless_raced(change)
+        except ClaimsRefused:
+            field = "email" if fullname is None else "fullname"
+            raise InvalidField(field, "is too long for your access tokens") from None
+
+    async def set_profile(
+        self,
+        user_id: str,
+        *,
+        username: str | None = None,
+        email: str | None = None,
+        fullname: str | None = None,
+    ) -> User:
+        """Change names of the user, as far as they are given, as an administrator. What access
+        tokens say changes at once.
+
+        Raises:
+            InvalidField: one of them cannot be taken.
+            IdentifierTaken: somebody has that username or email.
+            ClaimsRefused: an access token cannot carry them.
+            UserUnknown: there is no such user.
+        """
+
+        async def change() -> User:
+            account = await self._account(user_id)
+            return await self._rename(account, username=username, email=email, fullname=fullname)
+
+        return await _unless_raced(change)
+
+    async def _rename(self, account: Account, **names: str | None) -> User:
+        given = {name: value for name, value in names.items() if value is not None}
+        user = replace(account.user, **given)
+        if user == account.user:
+            return user
+        self._check(user)
+        change = self._sessions.claims_change(user.id, self.claims_of(user))
+        changed = await self._users.change(account, user, change)
+        if changed is NotChanged.RACED:
+            raise SignInRaced
+        if changed is NotChanged.TAKEN:
+            raise IdentifierTaken
+        self._sessions.apply(changed)
+        return user
+
+    # ── delete, disable and enable ──────────────────────────────────────────────────────────────
+
+    async def delete_own(self, user_id: str, current: str, *, address: str = "") -> None:
+        """Delete the user who asks for it, as ``delete`` does.
+
+        Raises:
+            InvalidCredentials: the current password is wrong, or the user was changed meanwhile.
+            TooManyAttempts: with a wrong current password.
+            UserUnknown: there is no such user.
+        """
+        await self.get_user(user_id)
+
+        async def delete() -> None:
+            account = await self._prove_again(user_id, current, address)
+            if not await self._delete(user_id, account.epoch):
+                raise SignInRaced
+
+        await _unless_raced(delete)
+
+    async def delete(self, user_id: str) -> None:
+        """Delete a user, and end all their sessions, sign-ins under way too. The names are free
+        again, the id is never used again; sessions and events keep nothing of the user but it.
+
+        Raises:
+            UserUnknown: there is no such user.
+        """
+        if not await self._delete(user_id):
+            raise UserUnknown
+
+    async def _delete(self, user_id: str, epoch: int | None = None) -> bool:
+        ending = self._sessions.ending(EndReason.USER_DELETED)
+        ended = await self._users.delete(user_id, ending, epoch=epoch)
+        self._sessions.apply(ended or ())
+        return ended is not None
 
     async def disable(self, user_id: str) -> None:
         """Keep a user from signing in, and end all their sessions, sign-ins under way too.
@@ -335,6 +543,30 @@ class Accounts:
         network = throttle.network_key(self._throttle_secret, address)
         return [] if network is None else [network]
 
+    def _keys_of(self, user: User) -> list[ThrottleKey]:
+        """All that failures of this user's are counted on, but for the networks."""
+        names = (user.username_key, user.email_key)
+        of_names = [throttle.identifier_key(self._throttle_secret, name) for name in names]
+        return [*of_names, throttle.user_key(self._throttle_secret, user.id)]
+
+    async def blocked_until(self, user_id: str) -> int | None:
+        """When the last of the blocks ends by which attempts with the user's names, or at their
+        current password, are refused; None if there is none.
+
+        Raises:
+            UserUnknown: there is no such user.
+        """
+        keys = self._keys_of(await self.get_user(user_id))
+        return await self._users.blocked_until(keys, self._sessions.now()) or None
+
+    async def unlock(self, user_id: str) -> None:
+        """Forget the failures counted on the user's names and at their current password.
+
+        Raises:
+            UserUnknown: there is no such user.
+        """
+        await self._users.clear(self._keys_of(await self.get_user(user_id)))
+
     def name_in_log(self, identifier: str) -> str:
         """Tells attempts at one account from those at others. In clear it might be a password that
         was typed into the wrong field.
@@ -353,7 +585,9 @@ class Accounts:
     # ── housekeeping ────────────────────────────────────────────────────────────────────────────
 
     async def sweep(self) -> int:
-        """Delete the counted failures that are forgotten, in bounded batches; say how many."""
+        """Delete the counted failures that are forgotten and the resets that are over, in bounded
+        batches; say how many.
+        """
         swept = 0
         while batch := await self._users.sweep(self._sessions.now(), _SWEEP_BATCH):
             swept += batch
@@ -362,6 +596,30 @@ class Accounts:
     def close(self) -> None:
         """Let go of the threads that hash."""
         self._hashing.close()
+
+
+def _new_id() -> str:
+    """Without a dash in front, as commands would take it for an option."""
+    while (new := base64url.encode(secrets.token_bytes(16))).startswith("-"):
+        pass
+    return new
+
+
+def _digest_of(token: str) -> bytes:
+    """What is kept of a token of 256 random bits: nobody finds the token from it."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _time_before(now: int, text: str | None) -> int:
+    """Unix time of an ISO 8601 text, UTC unless it says otherwise; ``now`` without one."""
+    if text is None:
+        return now
+    with suppress(ValueError):
+        time = datetime.fromisoformat(text)
+        at = int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+        if 0 <= at <= now:
+            return at
+    raise InvalidField("createdAt", "must be a time in the past, such as 2026-01-31T08:00:00Z")
 
 
 def _refuse_until(until: int, now: int) -> None:
