@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 import msgspec
 
 from keyturn.core.model import Tokens
@@ -13,6 +16,8 @@ from .settings import WireSettings
 from .tokens import PresentedTokens
 
 __all__ = ["Delivery", "Outlet"]
+
+_CLEAR_SITE_DATA: Final = (b"clear-site-data", b'"cache", "cookies", "storage"')
 
 
 class Outlet(msgspec.Struct, frozen=True):
@@ -29,6 +34,7 @@ class Delivery:
         self._presented = presented
         self._cookies = (presented.access_cookie, presented.refresh_cookie)
         self._tokens_in_body = settings.tokens_in_body
+        self._clear_site_data = settings.clear_site_data
 
     def outlet(self, request: Request, sid: str | None = None) -> Outlet:
         """Where to put tokens of session ``sid``, if a body or bearer names it. Cookies of another
@@ -60,8 +66,20 @@ class Delivery:
         )
         return access + refresh
 
-    def delete_cookies(self, request: Request) -> list[Header]:
-        """Take both cookies away, and all else that holds tokens of ours."""
+    def take_leave(self, request: Request, won: Iterable[str]) -> list[Header]:
+        """Take the cookies away, as ``delete_cookies`` does, and what else is kept of this site,
+        where that is wanted.
+        """
+        deletions = self.delete_cookies(request, won)
+        return [*deletions, _CLEAR_SITE_DATA] if deletions and self._clear_site_data else deletions
+
+    def delete_cookies(self, request: Request, won: Iterable[str]) -> list[Header]:
+        """Take both cookies away, and all else that holds tokens of ours; none where the tokens
+        that ``won`` over them name other sessions than these do.
+        """
+        sids = set(filter(None, map(self._presented.sid_of, won)))
+        if sids and self._presented.cookies_name_other(request, sids):
+            return []
         places = [place for cookie in self._cookies for place in (cookie, *cookie.twins)]
         return [*(place.delete() for place in places), *self.delete_strays(request)]
 

@@ -8,8 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from keyturn.accounts import Accounts
 from keyturn.accounts.errors import InvalidCredentials, InvalidField, TooManyAttempts
 from keyturn.core.access_token import AccessToken
@@ -19,10 +17,10 @@ from keyturn.core.model import EndReason
 from keyturn.sessions import Sessions
 
 from . import security_log, shapes
+from .answers import document, success
 from .client import address_of, device_of
 from .delivery import Delivery
 from .errors import (
-    CurrentPasswordWrong,
     FeedRefused,
     FeedTokenInvalid,
     FeedTokenMissing,
@@ -30,10 +28,11 @@ from .errors import (
     RegistrationClosed,
 )
 from .event_stream import stream_of
-from .http import Header, Request, Response
+from .http import Request, Response
 from .openapi import describe
+from .own_account import OwnAccount
 from .problems import Problems
-from .routes import JSON, JWKS_PATH, JWKS_TYPE, REVOCATIONS_PATH, routes_of
+from .routes import JWKS_PATH, JWKS_TYPE, REVOCATIONS_PATH, routes_of
 from .security_log import record
 from .settings import WireSettings
 from .tokens import PresentedTokens
@@ -43,7 +42,6 @@ __all__ = ["Handler", "Handlers"]
 Handler = Callable[[Request, Any], Awaitable[Response]]
 """Takes the request and its body, and may raise what its route names."""
 
-_CLEAR_SITE_DATA: Final = (b"clear-site-data", b'"cache", "cookies", "storage"')
 _KEEP_A_WHILE: Final = (b"cache-control", b"public, max-age=%d" % JWKS_MAX_AGE)
 
 
@@ -64,6 +62,7 @@ class Handlers:
         self._presented = PresentedTokens(sessions, settings)
         self._delivery = Delivery(self._presented, settings)
         self._description = describe(routes_of(settings), settings)
+        own = OwnAccount(sessions, accounts, settings, self._presented, self._delivery)
         self.by_operation: Mapping[str, Handler] = {
             "register": self._register,
             "login": self._login,
@@ -73,7 +72,7 @@ class Handlers:
             "listSessions": self._list_sessions,
             "revokeSession": self._revoke_session,
             "logoutOthers": self._logout_others,
-            "changePassword": self._change_password,
+            "changePassword": own.change_password,
             "jwks": self._jwks,
             "metadata": self._metadata,
             "followRevocations": self._follow_revocations,
@@ -93,7 +92,7 @@ class Handlers:
         )
         record("registered", user=user.id, address=address)
         data = shapes.UserAnswer(user=shapes.User.of_account(user))
-        return _success(data, "User registered", status=201)
+        return success(data, "User registered", status=201)
 
     async def _login(self, request: Request, body: shapes.Login) -> Response:
         identifier = _identifier(body)
@@ -116,7 +115,7 @@ class Handlers:
         await self._end_if_possible(older[1:])  # the first was replaced
         cookies = self._delivery.delete_strays(request) + self._delivery.set_cookies(tokens)
         data = shapes.SignedIn.of(tokens, told=outlet.json, user=shapes.User.of_account(user))
-        return _success(data, "Signed in", headers=cookies)
+        return success(data, "Signed in", headers=cookies)
 
     async def _end_if_possible(self, tokens: Iterable[str]) -> None:
         """End their sessions if that can be done now; for them no sign-in is lost."""
@@ -140,82 +139,40 @@ class Handlers:
             record("refreshed", level=logging.DEBUG, sid=sid, address=address)
         cookies = self._delivery.set_cookies(tokens) if outlet.cookies else ()
         data = shapes.TokenPair.of(tokens, told=outlet.json)
-        return _success(data, "Tokens refreshed", headers=cookies)
+        return success(data, "Tokens refreshed", headers=cookies)
 
     async def _logout(self, request: Request, body: shapes.Logout) -> Response:
         won = [token for token in (body.refresh_token, self._presented.bearer(request)) if token]
         presented = won + self._presented.cookie_tokens(request)
-        deletions = self._deletions(request, won)
         try:
             ended = await self._sessions.logout(*presented)
         except Exception as error:  # noqa: BLE001  whoever logs out is rid of the cookies in any case
             failure = self._problems.answer_to(error)
+            deletions = self._delivery.delete_cookies(request, won)
             return Response(failure.status, [*failure.headers, *deletions], failure.body)
         for sid in ended:
             record("logout", sid=sid, address=self._address(request))
-        if deletions and self._settings.clear_site_data:
-            deletions.append(_CLEAR_SITE_DATA)
-        return _success(shapes.NoFields(), "Signed out", headers=deletions)
-
-    def _deletions(self, request: Request, won: Iterable[str]) -> list[Header]:
-        """None where the tokens that won over the cookies name other sessions than these do."""
-        sids = set(filter(None, map(self._presented.sid_of, won)))
-        if sids and self._presented.cookies_name_other(request, sids):
-            return []
-        return self._delivery.delete_cookies(request)
-
-    async def _change_password(self, request: Request, body: shapes.PasswordChange) -> Response:
-        caller = self._caller(request)
-        device = device_of(request, self._settings.trusted_proxies)
-        by_bearer = self._presented.bearer(request) is not None
-        outlet = self._delivery.outlet(request, caller.sid if by_bearer else None)
-        try:
-            user, tokens = await self._accounts.change_password(
-                caller.user_id,
-                body.current_password,
-                body.new_password,
-                device=device,
-                remember=await self._remembered(caller),
-            )
-        except (InvalidCredentials, TooManyAttempts) as error:
-            record(
-                "password_change_failed",
-                code=error.code,
-                user=caller.user_id,
-                sid=caller.sid,
-                address=device.address,
-            )
-            if isinstance(error, InvalidCredentials):
-                raise CurrentPasswordWrong from None
-            raise
-        record("password_changed", user=user.id, sid=tokens.session.sid, address=device.address)
-        cookies = self._delivery.set_cookies(tokens) if outlet.cookies else ()
-        data = shapes.SignedIn.of(tokens, told=outlet.json, user=shapes.User.of_account(user))
-        return _success(data, "Password changed", headers=cookies)
-
-    async def _remembered(self, caller: AccessToken) -> bool:
-        """Whether the browser was told to keep the cookies of this session."""
-        living = await self._sessions.list(caller.user_id)
-        return all(session.remember for session in living if session.sid == caller.sid)
+        farewell = self._delivery.take_leave(request, won)
+        return success(shapes.NoFields(), "Signed out", headers=farewell)
 
     # ── the user and their devices ──────────────────────────────────────────────────────────────
 
     async def _me(self, request: Request, _: None) -> Response:
         user = shapes.User.of_token(self._caller(request))
-        return _success(shapes.UserAnswer(user=user), "Current user")
+        return success(shapes.UserAnswer(user=user), "Current user")
 
     async def _list_sessions(self, request: Request, _: None) -> Response:
         caller = self._caller(request)
         living = await self._sessions.list(caller.user_id)
         rows = [shapes.Session.of_row(session, caller.sid) for session in living]
-        return _success(shapes.SessionList(sessions=rows), "Sessions")
+        return success(shapes.SessionList(sessions=rows), "Sessions")
 
     async def _revoke_session(self, request: Request, _: shapes.NoFields) -> Response:
         caller = self._caller(request)
         sid = request.path.rpartition("/")[2]
         await self._sessions.revoke(sid, user_id=caller.user_id, reason=EndReason.REVOKED_BY_USER)
         record("session_revoked", user=caller.user_id, sid=sid, address=self._address(request))
-        return _success(shapes.NoFields(), "Session ended")
+        return success(shapes.NoFields(), "Session ended")
 
     async def _logout_others(self, request: Request, _: shapes.NoFields) -> Response:
         caller = self._caller(request)
@@ -224,7 +181,7 @@ class Handlers:
         )
         address = self._address(request)
         record("other_sessions_revoked", user=caller.user_id, sid=caller.sid, address=address)
-        return _success(shapes.EndedCount(ended=ended), "Other sessions ended")
+        return success(shapes.EndedCount(ended=ended), "Other sessions ended")
 
     # ── about the server ────────────────────────────────────────────────────────────────────────
 
@@ -244,7 +201,7 @@ class Handlers:
         }
         if self._settings.revocations_tokens:
             metadata["revocations_uri"] = self._settings.public_url + REVOCATIONS_PATH
-        return _document(metadata)
+        return document(metadata)
 
     async def _follow_revocations(self, request: Request, _: None) -> Response:
         address = self._address(request)
@@ -268,13 +225,13 @@ class Handlers:
             raise FeedTokenInvalid
 
     async def _healthz(self, _request: Request, _: None) -> Response:
-        return _success(shapes.Health(status="up"), "Up")
+        return success(shapes.Health(status="up"), "Up")
 
     async def _readyz(self, _request: Request, _: None) -> Response:
         parts = {"store": await self._store_answers(), "revocations": not self._sessions.stale}
         if missing := [name for name, ready in parts.items() if not ready]:
             raise NotReady(*missing)
-        return _success(shapes.Readiness(store="ready", revocations="ready"), "Ready")
+        return success(shapes.Readiness(store="ready", revocations="ready"), "Ready")
 
     async def _store_answers(self) -> bool:
         try:
@@ -285,7 +242,7 @@ class Handlers:
         return True
 
     async def _openapi(self, _request: Request, _: None) -> Response:
-        return _document(self._description)
+        return document(self._description)
 
     # ── what several of them do ─────────────────────────────────────────────────────────────────
 
@@ -306,14 +263,3 @@ def _identifier(body: shapes.Login) -> str:
         only_one = ", not both" if body.username else ""
         raise InvalidField("username", f"or email must be given{only_one}")
     return body.username or body.email
-
-
-def _success(
-    data: msgspec.Struct, message: str, *, status: int = 200, headers: Iterable[Header] = ()
-) -> Response:
-    body = msgspec.json.encode(shapes.Answer(data, message))
-    return Response(status, [(b"content-type", JSON.encode()), *headers], body)
-
-
-def _document(content: Any) -> Response:
-    return Response(200, [(b"content-type", JSON.encode())], msgspec.json.encode(content))
