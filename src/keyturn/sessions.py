@@ -618,6 +618,10 @@ class Sessions:
         rows = await self.store.list_sessions(_checked_user_id(user_id))
         return [session for session in rows if ending(session, now, self.policy) is None]
 
+    async def events(self, user_id: str, *, limit: int) -> Sequence[Event]:
+        """The newest events of a user and all their sessions, newest first."""
+        return await self.store.events(user_id=_checked_user_id(user_id), limit=limit)
+
     async def set_claims(self, user_id: str, claims: Claims) -> None:
         """Change what the access tokens of a user say. Those with the old claims are void at once;
         the next exchange of each session brings the new ones.

@@ -1006,6 +1006,22 @@ async def test_the_list_shows_the_living_ones_newest_first(
     assert [session.device.user_agent for session in listed] == ["newer", "older"]
 
 
+async def test_the_story_of_a_user_is_told_newest_first(sessions: Sessions, clock: Clock) -> None:
+    """Of all their sessions, as far back as was asked for, and of nobody else's."""
+    first = await sessions.create("ada")
+    clock.sleep(1)
+    await sessions.create("bob")
+    second = await sessions.create("ada")
+    await sessions.logout(first.refresh_token)
+
+    told = await sessions.events("ada", limit=2)
+
+    assert [(event.kind, event.sid) for event in told] == [
+        (EventKind.ENDED, first.session.sid),
+        (EventKind.SIGNED_IN, second.session.sid),
+    ]
+
+
 # ── keys and secrets ────────────────────────────────────────────────────────────────────────────
 
 

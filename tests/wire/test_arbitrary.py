@@ -16,6 +16,7 @@ from tests.wire.support import ACCESS, FEED_TOKEN, ORIGIN, REFRESH, STRANGER, si
 
 PATHS = [route.path for route in ROUTES] + ["/sessions/AAAAAAAAAAAAAAAAAAAAAA", "/sessions/"]
 FIELDS = ["username", "email", "fullname", "password", "remember", "refreshToken", "newPassword"]
+FIELDS += ["currentPassword", "token"]
 HEADERS = [
     b"cookie",
     b"authorization",
@@ -54,7 +55,7 @@ headers = st.tuples(
 )
 requests = st.builds(
     Request,
-    st.sampled_from(["GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT"]) | texts,
+    st.sampled_from(["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS", "PUT"]) | texts,
     st.sampled_from(PATHS) | texts.map("/sessions/{}".format) | texts,
     st.binary(max_size=40),
     st.lists(headers, max_size=8).map(

@@ -82,6 +82,46 @@ async def test_a_registration_is_told(here: Site, caplog: pytest.LogCaptureFixtu
     assert told(caplog) == [f"registered user={answer.data['user']['id']} address=192.0.2.1"]
 
 
+async def test_the_story_of_an_account_is_told(
+    here: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H3: what users do with theirs, and what they were refused; by the id, not by names."""
+    tokens = await here.log_in()
+    me, sid = tokens.session.user_id, tokens.session.sid
+    wrong = {"currentPassword": "wrong-wrong"}
+    await here.ask("GET", "/me/export", bearer=tokens.access_token)
+    await here.ask("PATCH", "/me", wrong | {"email": "c@a.example"}, bearer=tokens.access_token)
+    await here.ask("DELETE", "/me", wrong, bearer=tokens.access_token)
+    await here.ask("PATCH", "/me", {"fullname": "Countess"}, bearer=tokens.access_token)
+    access = (await here.sessions.refresh(tokens.refresh_token)).access_token
+    await here.ask("DELETE", "/me", {"currentPassword": PASSWORD}, bearer=access)
+
+    assert told(caplog) == [
+        f"data_exported user={me} sid={sid} address=192.0.2.1",
+        f"profile_change_failed code=invalid_credentials user={me} sid={sid} address=192.0.2.1",
+        f"account_deletion_failed code=invalid_credentials user={me} sid={sid} address=192.0.2.1",
+        f"profile_changed user={me} sid={sid} address=192.0.2.1",
+        f"account_deleted user={me} sid={sid} address=192.0.2.1",
+    ]
+
+
+async def test_resets_are_told_without_their_tokens(
+    here: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H3: those that were refused too."""
+    me = (await here.accounts.find_user("ada")).id
+    token = await here.accounts.make_reset_token(me)
+    for _ in range(2):
+        body = {"token": token, "newPassword": NEW_PASSWORD}
+        await here.ask("POST", "/reset-password", body)
+
+    assert told(caplog) == [
+        f"password_reset user={me} address=192.0.2.1",
+        "password_reset_failed code=reset_token_invalid address=192.0.2.1",
+    ]
+    assert token not in caplog.text
+
+
 async def test_failures_are_told_without_what_was_typed(
     here: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ from keyturn.accounts.errors import (
     InvalidCredentials,
     InvalidField,
     PasswordRefused,
+    ResetTokenInvalid,
     TooManyAttempts,
     UserUnknown,
 )
@@ -57,6 +58,7 @@ _STATUSES: Final[dict[type[KeyturnError], int]] = {
     CookieConflict: 400,
     InvalidField: 400,
     PasswordRefused: 400,
+    ResetTokenInvalid: 400,
     AccessRefused: 401,
     FeedRefused: 401,
     InvalidCredentials: 401,

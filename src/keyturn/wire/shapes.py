@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -11,15 +12,22 @@ from msgspec import UNSET, UnsetType
 from keyturn.accounts.model import User as AccountUser
 from keyturn.core import model
 from keyturn.core.access_token import AccessToken
+from keyturn.core.model import EventKind
 
 __all__ = [
+    "Account",
+    "AccountDeletion",
     "Answer",
     "EndedCount",
+    "Event",
+    "Export",
     "Health",
     "Login",
     "Logout",
     "NoFields",
     "PasswordChange",
+    "PasswordReset",
+    "ProfileChange",
     "Readiness",
     "Refresh",
     "Registration",
@@ -31,7 +39,8 @@ __all__ = [
     "UserAnswer",
 ]
 
-_HOUR = 3600
+_HOUR: Final = 3600
+_EXCHANGES: Final = {EventKind.RECOVERED, EventKind.RESUMED}
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -80,6 +89,27 @@ class PasswordChange(_Shape, frozen=True, kw_only=True):
 
     current_password: str
     new_password: str
+
+
+class PasswordReset(_Shape, frozen=True, kw_only=True):
+    """The token that the user was given for this, good once; and the password as it shall be."""
+
+    token: str
+    new_password: str
+
+
+class ProfileChange(_Shape, frozen=True, kw_only=True):
+    """What is to be another. The email needs the current password beside it."""
+
+    email: str | UnsetType = UNSET
+    fullname: str | UnsetType = UNSET
+    current_password: str | UnsetType = UNSET
+
+
+class AccountDeletion(_Shape, frozen=True, kw_only=True):
+    """The password, as there is no way back."""
+
+    current_password: str
 
 
 # ── answers ─────────────────────────────────────────────────────────────────────────────────────
@@ -190,6 +220,77 @@ class SessionList(_Shape, frozen=True, kw_only=True):
     """The user's devices, newest sign-in first."""
 
     sessions: list[Session]
+
+
+class Account(User, frozen=True, kw_only=True, omit_defaults=True):
+    """A user, as far as they may know themselves."""
+
+    created_at: str
+
+    @classmethod
+    def of_account(cls, user: AccountUser) -> Self:
+        """As the database has it."""
+        return cls(
+            id=user.id,
+            username=user.username,
+            email=user.email,
+            fullname=user.fullname,
+            permissions=user.permissions,
+            created_at=_iso(user.created_at),
+        )
+
+
+class Event(_Shape, frozen=True, kw_only=True):
+    """What happened to the user, or to a session of theirs. ``at`` of an exchange is the hour, and
+    those of the current session are not told.
+    """
+
+    at: str
+    kind: str
+    sid: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    user_agent: str | UnsetType = UNSET
+    address: str | UnsetType = UNSET
+
+    @classmethod
+    def of_event(cls, event: model.Event) -> Self:
+        """As its user may see it: told to the minute, a thief would know when to follow."""
+        at = event.at - event.at % _HOUR if event.kind in _EXCHANGES else event.at
+        return cls(
+            at=_iso(at),
+            kind=event.kind,
+            sid=event.sid or UNSET,
+            reason=event.reason or UNSET,
+            user_agent=event.device.user_agent or UNSET,
+            address=event.device.address or UNSET,
+        )
+
+
+class Export(_Shape, frozen=True, kw_only=True):
+    """What is known of the user: their account, living sessions, and the newest events."""
+
+    account: Account
+    sessions: list[Session]
+    events: list[Event]
+
+    @classmethod
+    def of(
+        cls,
+        user: AccountUser,
+        sessions: Iterable[model.Session],
+        events: Iterable[model.Event],
+        current_sid: str,
+    ) -> Self:
+        """Without secrets."""
+        return cls(
+            account=Account.of_account(user),
+            sessions=[Session.of_row(session, current_sid) for session in sessions],
+            events=[
+                Event.of_event(event)
+                for event in events
+                if event.sid != current_sid or event.kind not in _EXCHANGES
+            ],
+        )
 
 
 class EndedCount(_Shape, frozen=True, kw_only=True):
