@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.commands import PASSWORD, Command
 from tests.postgresql import Server, running
 
 
@@ -20,3 +21,14 @@ def postgresql() -> Iterator[Server]:
 async def database(postgresql: Server) -> str:
     """The URL of an empty database on the tests' own server."""
     return await postgresql.new_database()
+
+
+@pytest.fixture
+def keyturn(tmp_path: Path) -> Command:
+    """After ``keyturn init``, with user ada."""
+    command = Command(tmp_path)
+    command.told("init")
+    command.told(
+        "users", "add", "ada", "ada@example.com", "Ada L", "--password-stdin", typed=PASSWORD
+    )
+    return command

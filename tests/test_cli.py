@@ -1,39 +1,30 @@
-"""The command line: users, sessions, keys and secrets, with the server up or down."""
+"""The command line: sessions, keys and secrets, with the server up or down."""
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
 import json
-import os
-import pty
 import subprocess
-import termios
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
-from keyturn.accounts import User, open_users
 from keyturn.cli import main
 from keyturn.core.access_token import AccessToken
 from keyturn.core.errors import (
     AccessTokenInvalid,
     AccessTokenRevoked,
     RefreshTokenInvalid,
-    SessionRevoked,
 )
 from keyturn.core.model import Cutoff, Device, Tokens
-from keyturn.server.assembly import Parts, open_parts
+from keyturn.server.assembly import Parts
 from keyturn.server.settings import load_settings
 
+from .commands import PASSWORD, Command
 from .server.processes import (
     KEYTURN,
-    PATIENCE,
-    clean_environment,
     register,
     run_keyturn,
     serving,
@@ -41,239 +32,7 @@ from .server.processes import (
     until,
 )
 
-PASSWORD = "correct horse battery"
 SID = "-AAAAAAAAAAAAAAAAAAAAA"
-
-
-class Command:
-    """``keyturn`` in this process, with its data in one folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {"KEYTURN_DATA_DIR": str(folder / "data")}
-
-    def __call__(self, *arguments: str, typed: str | bytes = "", **environment: str) -> Result:
-        runner = CliRunner(env={**self.environment, **environment})
-        return runner.invoke(main, arguments, input=typed)
-
-    def told(self, *arguments: str, typed: str = "") -> str:
-        """What a command that works prints."""
-        result = self(*arguments, typed=typed)
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    def rows(self, *arguments: str) -> list[dict[str, Any]]:
-        """What a command that lists prints as JSON."""
-        rows: list[dict[str, Any]] = json.loads(self.told(*arguments, "--json"))
-        return rows
-
-    def meanwhile(self, work: Callable[[Parts], Awaitable[Any]]) -> Any:
-        """What a server would do on the same database."""
-
-        async def run() -> Any:
-            parts = await open_parts(load_settings(self.environment))
-            await parts.sessions.load()
-            try:
-                return await work(parts)
-            finally:
-                await parts.close()
-
-        return asyncio.run(run())
-
-    def sign_in(self, name: str = "ada", **device: str) -> Tokens:
-        async def login(parts: Parts) -> Tokens:
-            return (await parts.accounts.login(name, PASSWORD, device=Device(**device)))[1]
-
-        tokens: Tokens = self.meanwhile(login)
-        return tokens
-
-
-@pytest.fixture
-def keyturn(tmp_path: Path) -> Command:
-    """After ``keyturn init``, with user ada."""
-    command = Command(tmp_path)
-    command.told("init")
-    command.told(
-        "users", "add", "ada", "ada@example.com", "Ada L", "--password-stdin", typed=PASSWORD
-    )
-    return command
-
-
-# ── users ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_user_who_was_added_is_listed_and_signs_in(keyturn: Command) -> None:
-    """What was given is kept as it was given."""
-    [row] = keyturn.rows("users", "list")
-    tokens = keyturn.sign_in("ADA@example.com")
-
-    assert row["username"] == "ada"
-    assert row["email"] == "ada@example.com"
-    assert row["fullname"] == "Ada L"
-    assert row["disabledAt"] is None
-    assert tokens.session.user_id == row["id"]
-
-
-def test_permissions_are_given_with_the_user(keyturn: Command) -> None:
-    """They travel in the access tokens."""
-    keyturn.told(
-        *("users", "add", "bob", "bob@example.com", "Bob", "--password-stdin"),
-        *("--permission", "read", "--permission", "write"),
-        typed=PASSWORD,
-    )
-
-    assert keyturn.sign_in("bob").session.claims.permissions == ("read", "write")
-
-
-def test_all_users_are_listed_however_many(keyturn: Command) -> None:
-    """More than the store gives in one piece, in the order of their names."""
-
-    async def add_many(parts: Parts) -> None:
-        for number in range(250):
-            name = f"user{number:03}"
-            user = User(
-                id=name, username=name, email=f"{name}@a.example", fullname="", created_at=0
-            )
-            await open_users(parts.store).add(user, "no hash")
-
-    keyturn.meanwhile(add_many)
-    names = [row["username"] for row in keyturn.rows("users", "list")]
-
-    assert names == ["ada", *(f"user{number:03}" for number in range(250))]
-
-
-def test_a_disabled_user_is_out_until_enabled(keyturn: Command) -> None:
-    """G6: their sessions are over, and they cannot sign in; afterwards they can again."""
-    tokens = keyturn.sign_in()
-    keyturn.told("users", "disable", "ada")
-    disabled = keyturn.rows("users", "list")[0]["disabledAt"]
-    with pytest.raises(SessionRevoked):
-        keyturn.meanwhile(lambda parts: parts.sessions.refresh(tokens.refresh_token))
-    keyturn.told("users", "enable", "ada@example.com")
-
-    assert disabled.endswith("Z")
-    assert keyturn.sign_in().session.user_id == tokens.session.user_id
-
-
-def test_passwd_ends_all_sessions_and_the_new_password_counts(keyturn: Command) -> None:
-    """C7, G5: as an administrator, without knowing the old one."""
-    tokens = keyturn.sign_in()
-    keyturn.told("users", "passwd", "ada", "--password-stdin", typed="another long sentence\n")
-    with pytest.raises(SessionRevoked):
-        keyturn.meanwhile(lambda parts: parts.sessions.refresh(tokens.refresh_token))
-
-    keyturn.meanwhile(lambda parts: parts.accounts.authenticate("ada", "another long sentence"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("add", "ada", "a2@a.example", "A", "--password-stdin"), "already exists"),
-        (("add", "a@b", "a2@a.example", "A", "--password-stdin"), "username "),
-        (("add", "bob", "nowhere", "A", "--password-stdin"), "email "),
-        (("disable", "bob"), "there is no user 'bob'; `keyturn users list` shows all"),
-        (("enable", "bob"), "there is no user 'bob'"),
-        (("passwd", "bob", "--password-stdin"), "there is no user 'bob'"),
-    ],
-)
-def test_what_cannot_be_done_with_a_user_is_said(
-    keyturn: Command, arguments: tuple[str, ...], sentence: str
-) -> None:
-    """Exit code 1 and a sentence."""
-    result = keyturn("users", *arguments, typed=PASSWORD)
-
-    assert result.exit_code == 1
-    assert result.stderr.startswith("Error: ")
-    assert sentence in result.stderr
-
-
-@pytest.mark.parametrize("password", ["short", "password123", "keyturn-keyturn", ""])
-def test_a_password_that_will_not_do_is_refused(keyturn: Command, password: str) -> None:
-    """F1, F3: the rules of the server hold for the command, which does not repeat it."""
-    result = keyturn("users", "passwd", "ada", "--password-stdin", typed=password)
-
-    assert result.exit_code == 1
-    assert "Password " in result.stderr
-    assert not password or password not in result.stderr
-
-
-def test_only_the_line_end_is_no_part_of_a_password(keyturn: Command) -> None:
-    """F4: spaces are, and a second line is nothing."""
-    keyturn.told("users", "passwd", "ada", "--password-stdin", typed="  two spaces  \r\nmore\n")
-
-    keyturn.meanwhile(lambda parts: parts.accounts.authenticate("ada", "  two spaces  "))
-
-
-def test_a_password_that_is_not_text_is_refused(keyturn: Command) -> None:
-    """Bytes of another encoding would never be typed again."""
-    result = keyturn("users", "passwd", "ada", "--password-stdin", typed=b"\xff" * 12)
-
-    assert result.exit_code == 2
-    assert "is not UTF-8" in result.stderr
-
-
-def test_without_a_terminal_there_is_no_question(keyturn: Command) -> None:
-    """A script that forgot --password-stdin is told so instead of hanging."""
-    result = keyturn("users", "passwd", "ada", typed=PASSWORD)
-
-    assert result.exit_code == 2
-    assert "use --password-stdin" in result.stderr
-
-
-def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(keyturn: Command) -> None:
-    """F10: it is in no argument, and on no screen."""
-    terminal, end = pty.openpty()
-    asking = subprocess.Popen(
-        [*KEYTURN, "users", "passwd", "ada"],
-        stdin=end,
-        stdout=end,
-        stderr=end,
-        env=clean_environment(keyturn.folder),
-        start_new_session=True,
-    )
-    os.close(end)
-    screen = ""
-    for question in ("Password", "Repeat"):
-        while question not in screen or not screen.endswith(": "):
-            screen += os.read(terminal, 1024).decode()
-        os.write(terminal, b"another long sentence\n")
-    code = asking.wait(PATIENCE)
-    screen += os.read(terminal, 1024).decode()
-    os.close(terminal)
-
-    assert code == 0
-    assert "another" not in screen
-    keyturn.meanwhile(lambda parts: parts.accounts.authenticate("ada", "another long sentence"))
-
-
-def test_at_a_terminal_ctrl_c_ends_the_question_at_once(keyturn: Command) -> None:
-    """It has to be pressed once."""
-    terminal, end = pty.openpty()
-    asking = subprocess.Popen(
-        [*KEYTURN, "users", "passwd", "ada"],
-        stdin=end,
-        stdout=end,
-        stderr=end,
-        env=clean_environment(keyturn.folder),
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  no other thread runs
-    )
-    os.close(end)
-    screen = ""
-    try:
-        while "Password: " not in screen:
-            screen += os.read(terminal, 1024).decode()
-        os.write(terminal, b"\x03")
-        code = asking.wait(PATIENCE)
-        while "Aborted!" not in screen:
-            screen += os.read(terminal, 1024).decode()  # fails when there is no more
-    finally:
-        asking.kill()
-        asking.wait()
-        os.close(terminal)
-
-    assert code == 1
-    assert screen.count("Aborted!") == 1
 
 
 def passwords_as_arguments(command: click.Command) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-__all__ = ["as_json_option", "iso", "show"]
+__all__ = ["as_json_option", "iso", "show", "show_one", "tell"]
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -29,6 +29,21 @@ def show(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         for line in cells:
             padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
             click.echo("  ".join(padded).rstrip())
+
+
+def show_one(row: dict[str, Any], *, as_json: bool) -> None:
+    """Print ``row``, a line for each of its columns."""
+    if as_json:
+        click.echo(json.dumps(row, indent=2))
+    else:
+        width = max(map(len, row))
+        for name, value in row.items():
+            click.echo(f"{name.ljust(width)}  {_cell(value)}".rstrip())
+
+
+def tell(sentence: str, row: dict[str, Any], *, as_json: bool) -> None:
+    """Print what was done: ``sentence`` for people, ``row`` for programs."""
+    click.echo(json.dumps(row, indent=2) if as_json else sentence)
 
 
 def _cell(value: Any) -> str:

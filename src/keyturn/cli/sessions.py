@@ -45,7 +45,7 @@ def sessions() -> None:
 async def list_sessions(parts: Parts, user: str, *, as_json: bool) -> None:
     """List the living sessions of a user, newest first.
 
-    USER is a username or email.
+    USER is a username, an email or an id.
     """
     found = await find_user(parts, user)
     rows = [

@@ -52,8 +52,9 @@ _SWEEP_SECONDS: Final = 3600
 
 @dataclass(frozen=True)
 class Parts:
-    """What works on one database."""
+    """What works on one database, and what it was told."""
 
+    settings: Settings
     store: Store
     sessions: Sessions
     accounts: Accounts
@@ -151,7 +152,7 @@ async def open_parts(settings: Settings, *, create: bool = False, sharded: bool 
     accounts = Accounts(
         open_users(store), sessions, rules=rules, profile_in_token=settings.profile_in_token
     )
-    return Parts(store, sessions, accounts)
+    return Parts(settings, store, sessions, accounts)
 
 
 def holds_nothing(settings: Settings) -> bool:
