@@ -647,9 +647,7 @@ class Sessions:
         """
         self._check_claims(user_id, claims)
         now = self.now()
-        return ClaimsChange(
-            claims, now, int(self._clock() * 1000), self._cutoffs_until(now)
-        )
+        return ClaimsChange(claims, now, int(self._clock() * 1000), self._cutoffs_until(now))
 
     # ── cutoffs ─────────────────────────────────────────────────────────────────────────────────
 
