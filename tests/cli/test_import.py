@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,15 @@ def test_where_the_database_failed_is_told(
         "Error: The disk of the database is full",
     ]
     assert finished.stdout == "Added 5 users; 20 were there already.\n"
+
+
+def test_the_lines_of_the_docs_are_as_they_should_be(keyturn: Command) -> None:
+    """What an operator copies first must work."""
+    docs = Path(__file__).parents[2] / "docs" / "users-import.md"
+    [example] = re.findall(r"```json\n(.*?)```", docs.read_text(), re.DOTALL)
+
+    keyturn.told("users", "delete", "ada", "--yes")
+    assert keyturn.told("users", "import", "-", typed=example) == "Added 2 users.\n"
 
 
 def test_a_running_server_signs_them_in(tmp_path: Path) -> None:
