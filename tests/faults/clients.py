@@ -20,6 +20,8 @@ from tests.processes.races import expect
 from tests.wire.support import ACCESS, REFRESH, Jar
 
 __all__ = [
+    "PATIENCE",
+    "RECOVERY",
     "Client",
     "Crowd",
     "Issued",
@@ -41,7 +43,7 @@ RECOVERY: Final = 10.0
 
 _LONGEST_RETRY: Final = 1.0
 _RECONNECT: Final = 0.2
-_STUCK: Final = 30.0
+_STUCK: Final = 60.0
 
 
 # ── where a client keeps its tokens ─────────────────────────────────────────────────────────────

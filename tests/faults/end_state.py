@@ -41,9 +41,9 @@ async def examine(
         clients: of whom none is at work any more.
         sessions: an engine on their store.
         ports: of the servers.
-        fell_back: whether the store may have lost turns, ends and sessions. The servers know of
-            those ends still,
-        forgotten: unless they have forgotten them.
+        fell_back: whether the store may have lost turns, ends and sessions. Lost ends hold all the
+            same, as the servers know of them;
+        forgotten: unless they do not any more.
 
     Returns how many sessions were found to be what.
 

@@ -76,7 +76,7 @@ class Stage:
                 assert (await connection.get("/healthz")).status == 200
                 assert (await connection.get("/me", client.wallet.access_token)).status == 200
 
-    async def is_ready(self) -> None:
+    async def gets_ready(self) -> None:
         """Wait until every server says that it can answer."""
         for port in self.ports:
             async with asyncio.timeout(RECOVERY), connected(port) as connection:

@@ -42,7 +42,7 @@ async def test_transactions_that_have_to_yield(stage: RunningStage, database: st
     clients = await stage.clients(CLIENTS)
     async with connected(database) as admin, crowd(clients, per_second=PER_SECOND) as them:
         await admin.execute(YIELDING)
-        await them.turns_more(100)
+        await them.turns_more(80)
         await them.log_out(clients[:10])
         yielded = await admin.fetchval("SELECT last_value / 10 FROM yielded")
         await admin.execute("DROP TRIGGER yields ON keyturn.session")

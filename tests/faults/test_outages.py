@@ -104,7 +104,7 @@ async def test_everybody_keeps_their_session(
         await them.log_out(before)
         await asyncio.gather(fault(postgresql, proxy, them), in_the_middle())
         await them.recovers()
-        await stage.is_ready()
+        await stage.gets_ready()
         await them.log_out(afterwards)
     found = await stage.examine(clients)
 
@@ -119,7 +119,7 @@ async def test_answers_of_commits_that_are_lost(stage: RunningStage, proxy: Prox
     clients = await stage.clients(CLIENTS)
     async with crowd(clients, per_second=PER_SECOND) as them:
         proxy.loses_answer = lambda _: True
-        await them.turns_more(100)
+        await them.turns_more(2 * SOME)
         await them.log_out(clients[:5])
         turned = [client for client in them.begun if len(client.held) > 1]
         proxy.loses_answer = lambda _: False
