@@ -30,12 +30,17 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
+    async def sleeping(self, seconds: float) -> None:
+        """For an engine that waits."""
+        self.sleep(seconds)
+
 
 def engine(store: Store, clock: Clock, *, policy: Policy | None = None, **options: Any) -> Sessions:
     """Sessions on ``store`` at the clock's time. To be loaded, or entered, by the test."""
     options.setdefault("secrets", [SECRET])
     options.setdefault("issuer", ISSUER)
     options.setdefault("steady_clock", clock)
+    options.setdefault("sleep", clock.sleeping)
     return Sessions(store, clock=clock, policy=policy, **options)
 
 

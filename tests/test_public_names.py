@@ -47,6 +47,7 @@ INTENDED = [
     "SessionUnknown",
     "Sessions",
     "SignInRaced",
+    "SigningKeyUnknown",
     "Store",
     "StoreUnavailable",
     "Tokens",

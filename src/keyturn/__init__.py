@@ -37,6 +37,7 @@ from .core.errors import (
 from .core.model import Claims, Device, EndReason, Event, EventKind, Policy, Session, Tokens
 from .following.verifier import Verifier
 from .sessions import Sessions
+from .signing_keys import SigningKeyUnknown
 from .stores import Store, open_store
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "SessionUnknown",
     "Sessions",
     "SignInRaced",
+    "SigningKeyUnknown",
     "Store",
     "StoreUnavailable",
     "Tokens",

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -20,6 +20,7 @@ from .core.errors import (
     AccessTokenInvalid,
     ClaimsRefused,
     ConfigurationError,
+    KeyturnError,
     RefreshRefused,
     RefreshSuperseded,
     RefreshTokenInvalid,
@@ -42,6 +43,7 @@ from .core.model import (
     Event,
     EventKind,
     Policy,
+    SealedKey,
     Session,
     Tokens,
 )
@@ -49,7 +51,7 @@ from .core.refresh_token import RefreshToken
 from .core.rotation import Decision, Verdict, absolute_end, decide, ending, idle_end
 from .core.server_secret import ServerSecrets
 from .feed import Feed, news_to
-from .signing_keys import SigningKeys
+from .signing_keys import KNOWN_AFTER, SigningKeys, is_long_known
 from .staleness import Staleness
 from .stores.base import ClaimsChange, Ending, Store, Swap, SweepBounds
 
@@ -91,6 +93,7 @@ class Sessions:
         on_stale: beyond them, whether ``verify`` still allows, or refuses with ``CutoffsStale``.
         clock: Unix time in seconds.
         steady_clock: seconds that never jump, for the age of what is known.
+        sleep: lets seconds pass, while other processes learn of a new signing key.
         random_bytes: a cryptographically secure source.
 
     Raises:
@@ -110,6 +113,7 @@ class Sessions:
         on_stale: Literal["allow", "refuse"] = "allow",
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         if not issuer:
@@ -122,6 +126,7 @@ class Sessions:
         self._keys = SigningKeys(store, self.secrets, signing_algorithm, random_bytes)
         self._clock = clock
         self._steady_clock = steady_clock
+        self._sleep = sleep
         self._random_bytes = random_bytes
         self._cutoffs = CutoffView()
         self._cursor: int | None = None
@@ -190,7 +195,7 @@ class Sessions:
 
     async def load(self) -> None:
         """Read keys, cutoffs and the longest life of access tokens; make the first key if there
-        is none.
+        is none, and the next one if it is time.
 
         Raises:
             ConfigurationError: the configured secrets do not open the stored keys.
@@ -198,7 +203,8 @@ class Sessions:
         """
         await self.learn_access_ttl(self.policy.access_ttl)
         await self._keys.ensure(self.now())
-        await self._read_keys()
+        if fault := await self._read_keys():
+            raise fault
         await self.catch_up(everything=True)
 
     async def learn_access_ttl(self, at_least: int = 0) -> None:
@@ -673,7 +679,7 @@ class Sessions:
                 was_set = abs(self._clocks_apart() - apart) > self.policy.leeway
                 if self._steady_clock() < reload_at and not was_set:
                     await self.catch_up()
-                    await self._read_keys()
+                    await self._follow_keys()
                 else:
                     await self._reload()
                     reload_at, apart = self._steady_clock() + _RELOAD_SECONDS, self._clocks_apart()
@@ -692,8 +698,7 @@ class Sessions:
         await self.learn_access_ttl(self.policy.access_ttl)
         await self.catch_up(everything=True)
         self._cutoffs.forget(self.now())
-        await self._keys.drop_spent(self.keyring, self.now(), self.cutoff_ttl)
-        await self._read_keys()
+        await self._follow_keys(renew=True)
 
     # ── signing keys ────────────────────────────────────────────────────────────────────────────
 
@@ -702,20 +707,78 @@ class Sessions:
         """The signing keys in force, for the JWK set."""
         return self._keyring
 
-    async def rotate_keys(self) -> str:
-        """Make a new signing key and return its ``kid``. It is published now and used once every
-        copy of the JWK set knows it; the older one checks until its last token has ended.
-        """
-        kid = await self._keys.rotate(self.now())
-        await self._read_keys()
-        return kid
+    async def rotate_keys(self, *, at_once: bool = False) -> str:
+        """Make a new signing key of the configured algorithm and return its ``kid``. It is
+        published now and used once every copy of the JWK set knows it; the older one checks until
+        its last token has ended. Needed by nobody: keys follow each other by themselves.
 
-    async def _read_keys(self) -> None:
-        keyring = await self._keys.read(self.keyring)
+        Args:
+            at_once: retire all older ones, as ``retire_key`` does; for when they may have leaked.
+
+        Raises:
+            ConfigurationError: the secrets do not open the stored keys; nothing was changed.
+            StoreUnavailable: the store does not answer, or the keys were changed meanwhile: try
+                again.
+        """
+        key = await self._keys.rotate(self.now())
+        if at_once:
+            await self._let_sign(key)
+            await self._keys.drop_all_before(key.kid)
+        await self._read_keys()
+        return key.kid
+
+    async def retire_key(self, kid: str) -> None:
+        """Drop a signing key that may have leaked: every process refuses the access tokens that it
+        signed, this one at once and the others within a second. Sessions live on, and their next
+        exchange hands out good ones. No other token is refused meanwhile: where no other key
+        could sign, the next one is made to, or a new one, once every process knows it; which takes
+        two seconds if it was made within the last minute.
+
+        Services that follow the feed notice as soon; others, when they fetch the JWK set anew.
+
+        Args:
+            kid: of any stored key, also of one that does not sign yet, or is damaged.
+
+        Raises:
+            SigningKeyUnknown: there is no such key.
+            ConfigurationError: the secrets do not open the other keys; nothing was changed.
+            StoreUnavailable: the store does not answer, or the keys were changed meanwhile: try
+                again.
+        """
+        heir = await self._keys.heir_of(kid, self.now())
+        if heir is not None:
+            await self._let_sign(heir)
+        await self._keys.drop(kid)
+        await self._read_keys()
+
+    async def _let_sign(self, key: SealedKey) -> None:
+        """A token must never reach a process that does not know its key yet."""
+        if not is_long_known(key, self.now()):
+            await self._sleep(KNOWN_AFTER)
+        await self._keys.let_sign(key, self.now())
+
+    async def _follow_keys(self, *, renew: bool = False) -> None:
+        """Whatever happens, the keys that are known stay in use. As long as one cannot be opened,
+        none is added or deleted: nobody knows what it is for.
+        """
+        try:
+            fault = await self._read_keys()
+            if fault is not None:
+                self._complain("cannot use every signing key", fault)
+            elif renew:
+                await self._keys.renew(self.now(), self.cutoff_ttl)
+                await self._read_keys()
+        except Exception as error:  # noqa: BLE001  whatever it was, the next look may be better
+            self._complain("cannot follow the signing keys", error)
+
+    async def _read_keys(self) -> ConfigurationError | None:
+        """Why not every stored key is in use as it is stored, if so."""
+        keyring, fault = await self._keys.read(self.keyring)
         if keyring is not self._keyring:
             self._keyring = keyring
             self._verifier.use(keyring.by_header)
             self.feed.tell_keys(keyring.jwks())
+        return fault
 
     # ── minting ─────────────────────────────────────────────────────────────────────────────────
 
@@ -811,14 +874,14 @@ class Sessions:
                 self._complain("cannot sweep", error)
 
     def _complain(self, what: str, error: Exception) -> None:
-        """At most once a minute for each kind of error: a sentence where the store is to blame, the
-        traceback too where nobody foresaw it.
+        """At most once a minute for each kind of error: a sentence where it was foreseen, the
+        traceback too where it was not.
         """
         kind, now = (what, type(error)), self._steady_clock()
         if now < self._silent_until.get(kind, now):
             return
         self._silent_until[kind] = now + _SILENCE_SECONDS
-        foreseen = isinstance(error, Unavailable)
+        foreseen = isinstance(error, KeyturnError)
         log.warning("%s: %s", what, error, exc_info=None if foreseen else error)
 
     async def _get_all(self, sids: Sequence[str]) -> Sequence[Session | None]:

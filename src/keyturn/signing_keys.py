@@ -1,22 +1,89 @@
 """The signing keys as a store keeps them: made by one of many processes, read by all, sealed
-under the server's secret.
+under the server's secret; and the schedule by which one follows the other.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from .core.errors import ConfigurationError
-from .core.keyring import ALGORITHMS, PUBLISHED_AHEAD, Keyring, PrivateKey, SigningKey, generate
-from .core.model import SealedKey
+from .core.errors import ConfigurationError, KeyturnError, StoreUnavailable
+from .core.keyring import ALGORITHMS, Keyring, PrivateKey, SigningKey, generate, in_use
+from .core.model import DAY, SealedKey
 from .core.server_secret import ServerSecret, ServerSecrets
 from .stores.base import Store
 
-__all__ = ["SigningKeys", "open_key", "seal_key"]
+__all__ = [
+    "KNOWN_AFTER",
+    "PUBLISHED_AHEAD",
+    "PUBLISHED_FOR",
+    "USED_FOR",
+    "SigningKeyUnknown",
+    "SigningKeys",
+    "checked_until",
+    "is_long_known",
+    "next_use",
+    "open_key",
+    "seal_key",
+]
+
+USED_FOR: Final = 90 * DAY
+"""Seconds for which a key signs before the next one takes over."""
+PUBLISHED_FOR: Final = 14 * DAY
+"""Seconds between a key's publication and its first use, where nobody is in a hurry."""
+PUBLISHED_AHEAD: Final = 900
+"""The same where somebody asked for a new key: three lives of a copy of the JWK set."""
+KNOWN_AFTER: Final = 2
+"""Seconds after it was stored when every running process knows a key: each looks within one."""
+
+_LONG_KNOWN: Final = 60
+"""Seconds after it was made when it was stored long ago, however slow the store."""
+_CLOCKS_APART: Final = 1
+"""Seconds by which the clock of another process may be behind."""
+_ATTEMPTS: Final = 8
+
+
+class SigningKeyUnknown(KeyturnError):
+    """No such signing key."""
+
+    code = "signing_key_unknown"
+    message = "No such signing key"
+
+
+# ── the schedule: pure, of the keys in the order they were added ────────────────────────────────
+
+
+def next_use(keys: Sequence[SealedKey], now: int) -> int | None:
+    """When the next key is to be used first, if it is time to publish it; none before that."""
+    if not keys:
+        return now
+    relieved_at = keys[-1].use_from + USED_FOR
+    if now < relieved_at - PUBLISHED_FOR:
+        return None
+    return max(relieved_at, now + PUBLISHED_FOR)
+
+
+def checked_until(keys: Sequence[SealedKey], longest_ttl: int) -> dict[str, int]:
+    """Until when each key is needed for checking, by its ``kid``: until the last token that it
+    signed has ended. Of the last one that was added it is unknown yet.
+    """
+    return {
+        key.kid: min(newer.use_from for newer in keys[place:]) + longest_ttl
+        for place, key in enumerate(keys[:-1], 1)
+    }
+
+
+def is_long_known(key: SealedKey, now: int) -> bool:
+    """Whether a key was made so long ago that every running process knows it."""
+    return key.created_at + _LONG_KNOWN <= now
+
+
+# ── the sealed form ─────────────────────────────────────────────────────────────────────────────
 
 
 def seal_key(key: SigningKey, secrets: ServerSecrets, nonce: bytes) -> SealedKey:
@@ -74,8 +141,13 @@ def _name(kid: str, algorithm: str, created_at: int, use_from: int) -> bytes:
     return f"{kid}|{algorithm}|{created_at}|{use_from}".encode()
 
 
+# ── in the store ────────────────────────────────────────────────────────────────────────────────
+
+
 class SigningKeys:
     """Keys of one algorithm for signing; those of another are kept for checking.
+
+    Of many processes that want a new key at once one adds it, and the others find it.
 
     Raises:
         ConfigurationError: there is no such algorithm.
@@ -94,46 +166,169 @@ class SigningKeys:
         self._secrets = secrets
         self._algorithm = algorithm
         self._random_bytes = random_bytes
+        self._read: Sequence[SealedKey] = ()
+        self._fault: ConfigurationError | None = None
 
     async def ensure(self, now: int) -> None:
-        """See to it that there is a key of the configured algorithm, sealed under the first secret.
+        """See to it that there is a key of the configured algorithm, that the next one is
+        published in time, and that all are sealed under the first secret.
 
         Raises:
-            ConfigurationError: the secrets do not open what is stored.
+            ConfigurationError: the secrets do not open what is stored; nothing was added.
+            StoreUnavailable: the store does not answer, or others are faster again and again.
+        """
+        await self._seal_anew(await self._store.signing_keys())
+        await self._publish(lambda stored: self._wanted(stored, now), now)
+
+    async def renew(self, now: int, longest_ttl: int) -> None:
+        """Publish the next key when it is time, and delete those whose last token has ended.
+
+        Raises:
+            StoreUnavailable: the store does not answer, or others are faster again and again.
+        """
+        await self._publish(lambda stored: next_use(stored, now), now)
+        until = checked_until(await self._store.signing_keys(), longest_ttl)
+        if spent := [kid for kid, end in until.items() if end <= now]:
+            await self._store.drop_signing_keys(spent)
+
+    async def read(self, known: Keyring) -> tuple[Keyring, ConfigurationError | None]:
+        """The keys that are stored, or ``known`` itself if they are the same; and what is wrong
+        with one of them, if anything is.
+
+        One that cannot be opened is used as it was known. Where it was not, nobody can tell what it
+        is and what was dropped for it, so none that is known is forgotten; nor where none is left.
         """
         stored = await self._store.signing_keys()
         if not stored:
-            await self._add(after=stored, now=now, use_from=now)
-        elif stored[-1].algorithm != self._algorithm:
-            await self._add(after=stored, now=now, use_from=now + PUBLISHED_AHEAD)
-        await self._seal_anew(stored)
+            return known, None
+        if stored != self._read:
+            self._read = stored
+            known, self._fault = self._opened(stored, known)
+        return known, self._fault
 
-    async def read(self, known: Keyring) -> Keyring:
-        """The keys that are stored; ``known`` itself if they are the same."""
-        stored = await self._store.signing_keys()
-        if {key.kid for key in stored} == {key.kid for key in known.keys}:
-            return known
-        return Keyring(open_key(key, self._secrets) for key in stored)
+    def _opened(
+        self, stored: Sequence[SealedKey], known: Keyring
+    ) -> tuple[Keyring, ConfigurationError | None]:
+        remembered = {key.kid: key for key in known.keys}
+        keys: dict[str, SigningKey] = {}
+        fault = None
+        for sealed in stored:
+            try:
+                keys[sealed.kid] = open_key(sealed, self._secrets)
+            except ConfigurationError as error:
+                fault = error
+                if sealed.kid in remembered:
+                    keys[sealed.kid] = remembered[sealed.kid]
+        if len(keys) < len(stored):
+            keys = remembered | keys
+        return Keyring(keys.values()), fault
 
-    async def rotate(self, now: int) -> str:
-        """Add a key to be used once every copy of the JWK set knows it; return its ``kid``. The
-        older one checks until its last token has ended.
+    async def rotate(self, now: int) -> SealedKey:
+        """Add a key to be used once every copy of the JWK set knows it. The older one checks until
+        its last token has ended.
+
+        Raises:
+            ConfigurationError: the secrets do not open what is stored.
+            StoreUnavailable: the store does not answer, or another process was faster.
         """
         stored = await self._store.signing_keys()
-        return await self._add(after=stored, now=now, use_from=now + PUBLISHED_AHEAD)
+        self._require_secrets(stored)
+        return await self._add_next(stored, now)
 
-    async def drop_spent(self, known: Keyring, now: int, longest_ttl: int) -> None:
-        """Delete the keys whose last token has ended."""
-        if spent := known.spent(now, longest_ttl):
-            await self._store.drop_signing_keys([key.kid for key in spent])
+    async def heir_of(self, kid: str, now: int) -> SealedKey | None:
+        """The key that is to sign in place of ``kid``: the next one that is published, else a new
+        one. None where another key signs anyway.
 
-    async def _add(self, *, after: Sequence[SealedKey], now: int, use_from: int) -> str:
-        """Add a key, unless another process was faster: then that one will do."""
-        key = generate(self._algorithm, created_at=now, use_from=use_from)
-        newest = after[-1].kid if after else None
-        if await self._store.add_signing_key(self._seal(key), after=newest):
-            return key.kid
-        return (await self._store.signing_keys())[-1].kid
+        Raises:
+            SigningKeyUnknown: there is no ``kid``.
+            ConfigurationError: the secrets do not open the other keys.
+            StoreUnavailable: the store does not answer, or another process was faster.
+        """
+        stored = await self._store.signing_keys()
+        kids = [key.kid for key in stored]
+        if kid not in kids:
+            raise SigningKeyUnknown
+        self._require_secrets([key for key in stored if key.kid != kid] or stored)
+        if in_use(stored, now - _CLOCKS_APART).kid != kid:
+            return None
+        later = stored[kids.index(kid) + 1 :]
+        fit = [key for key in later if key.algorithm == self._algorithm]
+        return in_use(fit, now) if fit else await self._add_next(stored, now)
+
+    async def let_sign(self, key: SealedKey, now: int) -> None:
+        """Have a key sign from now on. Every process must know it.
+
+        Raises:
+            ConfigurationError: the secrets do not open it.
+            StoreUnavailable: the store does not answer, or another process changed it meanwhile.
+        """
+        use_from = now - _CLOCKS_APART
+        if key.use_from <= use_from:
+            return
+        private_key = open_key(key, self._secrets).private_key
+        sooner = SigningKey(
+            private_key, key.algorithm, created_at=key.created_at, use_from=use_from
+        )
+        if not await self._store.replace_signing_key(key, self._seal(sooner)):
+            raise StoreUnavailable("The signing keys were changed meanwhile")
+
+    async def drop(self, kid: str) -> None:
+        """Delete a key: as soon as a process has noticed, it refuses what that key signed.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        await self._store.drop_signing_keys([kid])
+
+    async def drop_all_before(self, kid: str) -> None:
+        """Delete every key that was added before ``kid``.
+
+        Raises:
+            SigningKeyUnknown: another process has deleted that one.
+            StoreUnavailable: the store does not answer.
+        """
+        kids = [key.kid for key in await self._store.signing_keys()]
+        if kid not in kids:
+            raise SigningKeyUnknown
+        await self._store.drop_signing_keys(kids[: kids.index(kid)])
+
+    def _wanted(self, stored: Sequence[SealedKey], now: int) -> int | None:
+        if stored and stored[-1].algorithm != self._algorithm:
+            return now + PUBLISHED_AHEAD
+        return next_use(stored, now)
+
+    async def _publish(self, wanted: Callable[[Sequence[SealedKey]], int | None], now: int) -> None:
+        """Add a key if one is ``wanted``, which tells from when it is to be used. Who loses against
+        another process asks again.
+        """
+        for _ in range(_ATTEMPTS):
+            stored = await self._store.signing_keys()
+            use_from = wanted(stored)
+            if use_from is None or await self._added(stored, now, use_from) is not None:
+                return
+        raise StoreUnavailable("The signing keys are being changed too fast to follow")
+
+    async def _add_next(self, stored: Sequence[SealedKey], now: int) -> SealedKey:
+        key = await self._added(stored, now, now + PUBLISHED_AHEAD)
+        if key is None:
+            raise StoreUnavailable("The signing keys were changed meanwhile")
+        return key
+
+    async def _added(
+        self, stored: Sequence[SealedKey], now: int, use_from: int
+    ) -> SealedKey | None:
+        """A new key that was added to these; none if another process was faster."""
+        made = await asyncio.to_thread(  # of an RSA key it takes a while
+            generate, self._algorithm, created_at=now, use_from=use_from
+        )
+        key = self._seal(made)
+        newest = stored[-1].kid if stored else None
+        return key if await self._store.add_signing_key(key, after=newest) else None
+
+    def _require_secrets(self, stored: Sequence[SealedKey]) -> None:
+        """Else a new key would be one that no server opens."""
+        for sealed in stored:
+            open_key(sealed, self._secrets)
 
     async def _seal_anew(self, stored: Sequence[SealedKey]) -> None:
         """Let no key depend on a secret that is about to be taken away. Its id, of one byte, does
@@ -141,7 +336,8 @@ class SigningKeys:
         """
         for sealed in stored:
             if _opened(sealed, self._secrets.first) is None:
-                await self._store.replace_signing_key(self._seal(open_key(sealed, self._secrets)))
+                anew = self._seal(open_key(sealed, self._secrets))
+                await self._store.replace_signing_key(sealed, anew)
 
     def _seal(self, key: SigningKey) -> SealedKey:
         return seal_key(key, self._secrets, self._random_bytes(12))

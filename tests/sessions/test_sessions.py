@@ -26,11 +26,11 @@ from keyturn.core.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from keyturn.core.keyring import PUBLISHED_AHEAD
 from keyturn.core.model import Claims, Device, EndReason, EventKind, Policy, Session, Tokens
 from keyturn.core.refresh_token import parse
 from keyturn.core.server_secret import ServerSecret
 from keyturn.sessions import Sessions
+from keyturn.signing_keys import PUBLISHED_AHEAD
 from keyturn.stores.base import Store
 from keyturn.stores.memory import MemoryStore
 from tests.support import (
@@ -1155,7 +1155,7 @@ async def test_a_key_of_which_nothing_is_left_is_told_at_start(store: Store, clo
     """H4: a damaged row is an error that names the key, not a traceback."""
     async with loaded(store, clock):
         (key,) = await store.signing_keys()
-    await store.replace_signing_key(replace(key, sealed=b""))
+    await store.replace_signing_key(key, replace(key, sealed=b""))
 
     with pytest.raises(ConfigurationError, match=key.kid):
         await engine(store, clock).load()

@@ -263,9 +263,30 @@ class AddsAnyKey(MemoryStore):
         return await super().add_signing_key(key, after=next(reversed(self._signing_keys), None))
 
 
-class ReplacesTheWholeKey(MemoryStore):
-    async def replace_signing_key(self, key: SealedKey) -> None:
-        self._signing_keys[key.kid] = key
+class ReplacesAnyKey(MemoryStore):
+    async def replace_signing_key(self, old: SealedKey, new: SealedKey) -> bool:
+        return await super().replace_signing_key(self._signing_keys.get(old.kid, old), new)
+
+
+class ReplacesTheSealAlone(MemoryStore):
+    async def replace_signing_key(self, old: SealedKey, new: SealedKey) -> bool:
+        return await super().replace_signing_key(old, replace(old, sealed=new.sealed))
+
+
+class PutsAReplacedKeyLast(MemoryStore):
+    async def replace_signing_key(self, old: SealedKey, new: SealedKey) -> bool:
+        replaced = await super().replace_signing_key(old, new)
+        if replaced:
+            self._signing_keys[new.kid] = self._signing_keys.pop(new.kid)
+        return replaced
+
+
+class SleepsOverChangesOfKeys(MemoryStore):
+    async def drop_signing_keys(self, kids: Sequence[str]) -> None:
+        woken = self._changed.is_set()
+        await super().drop_signing_keys(kids)
+        if not woken:
+            self._changed.clear()
 
 
 class SweepsTooMuch(MemoryStore):

@@ -6,8 +6,8 @@ until the last token that it signed has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -16,17 +16,18 @@ from cryptography.hazmat.primitives.hashes import SHA256, Hash
 
 from . import base64url
 from .errors import ConfigurationError
+from .model import SealedKey
 
 __all__ = [
     "ALGORITHMS",
     "JWKS_MAX_AGE",
-    "PUBLISHED_AHEAD",
     "Keyring",
     "PrivateKey",
     "PublicKey",
     "SigningKey",
     "VerifyingKey",
     "generate",
+    "in_use",
 ]
 
 ALGORITHMS: Final = ("ES256", "EdDSA", "RS256")
@@ -35,8 +36,6 @@ _LEAST_RSA_BITS: Final = 2048
 
 JWKS_MAX_AGE: Final = 300
 """Seconds for which others may keep a copy of the public keys."""
-PUBLISHED_AHEAD: Final = 900
-"""Seconds between a key's publication and its first use: three lives of such a copy."""
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
@@ -85,31 +84,36 @@ class SigningKey(VerifyingKey):
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
+_Key = TypeVar("_Key", SigningKey, SealedKey)
+
+
+def in_use(keys: Sequence[_Key], now: int) -> _Key:
+    """The key that signs: of those in the order they were added the last whose time has come, and
+    before any one's time the first. So a key that is added takes the place of all before it, also
+    of those whose time would come later.
+
+    Raises:
+        LookupError: there is none.
+    """
+    if not keys:
+        raise LookupError("there is no signing key")
+    return next((key for key in reversed(keys) if key.use_from <= now), keys[0])
+
+
 class Keyring:
-    """The keys in force. A value: a change of keys is a new keyring."""
+    """The keys in force, in the order they were added. A value: a change of keys is a new one."""
 
     def __init__(self, keys: Iterable[SigningKey]) -> None:
-        self.keys = tuple(sorted(keys, key=lambda key: (key.use_from, key.created_at, key.kid)))
+        self.keys = tuple(keys)
         self.by_header = {key.header: key for key in self.keys}
 
     def signing_key(self, now: int) -> SigningKey:
-        """The newest key whose time of use has come; before the first one's, the first.
+        """The one that signs, as ``in_use`` says.
 
         Raises:
             LookupError: the ring is empty.
         """
-        if not self.keys:
-            raise LookupError("there is no signing key")
-        in_use = [key for key in self.keys if key.use_from <= now]
-        return in_use[-1] if in_use else self.keys[0]
-
-    def spent(self, now: int, longest_ttl: int) -> tuple[SigningKey, ...]:
-        """The keys whose last token has ended, as a newer one took over long enough ago."""
-        return tuple(
-            key
-            for key, newer in zip(self.keys, self.keys[1:], strict=False)
-            if newer.use_from + longest_ttl <= now
-        )
+        return in_use(self.keys, now)
 
     def jwks(self) -> bytes:
         """The public keys as a JWK set (RFC 7517, section 5)."""

@@ -187,8 +187,8 @@ class Store(Protocol):
         ...
 
     async def wait_for_change(self, seconds: float) -> None:
-        """Wait until a cutoff may have been recorded since the last wait ended, for ``seconds`` at
-        most. For one task, which follows the cutoffs on behalf of all.
+        """Wait until a cutoff may have been recorded, or the signing keys changed, since the last
+        wait ended, for ``seconds`` at most. For one task, which follows them on behalf of all.
         """
         ...
 
@@ -208,8 +208,10 @@ class Store(Protocol):
         """
         ...
 
-    async def replace_signing_key(self, key: SealedKey) -> None:
-        """Write the ``sealed`` part of a known key anew, as it was sealed under another secret."""
+    async def replace_signing_key(self, old: SealedKey, new: SealedKey) -> bool:
+        """Write a key anew, sealed otherwise or to be used from another time, if it is as ``old``
+        still; its place among the others stays. Returns whether it was written.
+        """
         ...
 
     async def drop_signing_keys(self, kids: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ Without pytest, call each ``test_…`` method with a fresh store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import count
 from typing import Any, Final
 
@@ -748,6 +748,21 @@ class StoreConformance:
             tasks.create_task(store.wait_for_change(10 * self.patience))
             tasks.create_task(store.end([session.sid], LOGOUT))
 
+    async def test_a_change_of_the_signing_keys_ends_the_wait(self, store: Store) -> None:
+        """A key that was added, written anew, or dropped, as it may have leaked."""
+        anew = replace(_a_key("a"), sealed=b"new")
+        changes: list[Callable[[], Awaitable[object]]] = [
+            lambda: store.add_signing_key(_a_key("a"), after=None),
+            lambda: store.replace_signing_key(_a_key("a"), anew),
+            lambda: store.drop_signing_keys(["a"]),
+        ]
+
+        for change in changes:
+            await store.wait_for_change(0)
+            await change()
+            async with asyncio.timeout(self.patience):
+                await store.wait_for_change(10 * self.patience)
+
     async def test_waiting_ends_without_news(self, store: Store) -> None:
         """After as long as was asked for."""
         await store.wait_for_change(0)
@@ -802,14 +817,30 @@ class StoreConformance:
         winners = [key for key, was_added in zip(keys, added, strict=True) if was_added]
         assert (len(winners), await store.signing_keys()) == (1, winners)
 
-    async def test_a_signing_key_is_sealed_anew(self, store: Store) -> None:
-        """Only its sealed part changes; an unknown key is not added."""
+    async def test_a_signing_key_is_written_anew_in_its_place(self, store: Store) -> None:
+        """Its seal and its time of first use; an unknown key is not added."""
         await store.add_signing_key(_a_key("a"), after=None)
+        await store.add_signing_key(_a_key("b"), after="a")
+        anew = replace(_a_key("a"), sealed=b"new", use_from=0)
 
-        await store.replace_signing_key(replace(_a_key("a"), sealed=b"new", use_from=0))
-        await store.replace_signing_key(_a_key("unknown"))
+        written = [
+            await store.replace_signing_key(_a_key("a"), anew),
+            await store.replace_signing_key(_a_key("unknown"), _a_key("unknown")),
+        ]
 
-        assert await store.signing_keys() == [replace(_a_key("a"), sealed=b"new")]
+        assert (written, await store.signing_keys()) == ([True, False], [anew, _a_key("b")])
+
+    async def test_of_many_who_write_a_signing_key_anew_one_does(self, store: Store) -> None:
+        """Whoever knows an older state is refused."""
+        await store.add_signing_key(_a_key("a"), after=None)
+        anew = [replace(_a_key("a"), sealed=b"new %d" % number) for number in range(10)]
+
+        written = await asyncio.gather(
+            *(store.replace_signing_key(_a_key("a"), each) for each in anew)
+        )
+
+        winners = [key for key, was_written in zip(anew, written, strict=True) if was_written]
+        assert (len(winners), await store.signing_keys()) == (1, winners)
 
     async def test_signing_keys_are_dropped(self, store: Store) -> None:
         """Those that are named; an unknown one is no error."""

@@ -241,16 +241,20 @@ class MemoryStore:
         if next(reversed(self._signing_keys), None) != after:
             return False
         self._signing_keys[key.kid] = key
+        self._changed.set()
         return True
 
-    async def replace_signing_key(self, key: SealedKey) -> None:
-        known = self._signing_keys.get(key.kid)
-        if known is not None:
-            self._signing_keys[key.kid] = replace(known, sealed=key.sealed)
+    async def replace_signing_key(self, old: SealedKey, new: SealedKey) -> bool:
+        if self._signing_keys.get(old.kid) != old:
+            return False
+        self._signing_keys[old.kid] = new
+        self._changed.set()
+        return True
 
     async def drop_signing_keys(self, kids: Sequence[str]) -> None:
         for kid in kids:
             self._signing_keys.pop(kid, None)
+        self._changed.set()
 
     # ── upkeep ──────────────────────────────────────────────────────────────────────────────────
 

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from keyturn.core.errors import StoreUnavailable
-from keyturn.core.model import Claims, Cutoff
+from keyturn.core.model import Claims, Cutoff, SealedKey
 from keyturn.stores.conformance import LATER, LOGOUT, NOW, a_session, begin
 from keyturn.stores.postgres import PostgresStore
 from keyturn.stores.postgres import store as postgres_store
@@ -157,6 +158,28 @@ async def test_every_cutoff_of_another_process_wakes(
                 await begin(other, a_session(), limit=1)
 
     assert (await store.cutoffs(None, NOW))[1]
+
+
+@pytest.mark.parametrize("change", ["add", "replace", "drop"])
+async def test_every_change_of_the_signing_keys_by_another_process_wakes(
+    no_polling: None, store: PostgresStore, database: str, change: str
+) -> None:
+    """So that one that may have leaked is refused as fast as a session that was ended."""
+    key = SealedKey(kid="a", algorithm="ES256", created_at=NOW, use_from=NOW, sealed=b"a")
+    await store.add_signing_key(key, after=None)
+    await listening(store)
+
+    async with opened(database) as other, asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(store.wait_for_change(1000))
+        match change:
+            case "add":
+                await other.add_signing_key(replace(key, kid="b"), after="a")
+            case "replace":
+                await other.replace_signing_key(key, replace(key, sealed=b"b"))
+            case "drop":
+                await other.drop_signing_keys(["a"])
+
+    assert await store.signing_keys() != [key]
 
 
 async def test_a_lost_listener_listens_again(

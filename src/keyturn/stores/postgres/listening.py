@@ -1,4 +1,4 @@
-"""Being woken by PostgreSQL when a cutoff was recorded."""
+"""Being woken by PostgreSQL when a cutoff was recorded, or the signing keys changed."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ __all__ = [
 _Row = asyncpg.Record | tuple[Any, ...]
 
 CHANNEL: Final = "keyturn_cutoffs"
-"""Where PostgreSQL tells that a cutoff was recorded."""
+"""Where PostgreSQL tells that a cutoff was recorded, or that the signing keys changed."""
 
 SESSION: Final = ", ".join(Session.__struct_fields__)
 _CUTOFF: Final = ", ".join(Cutoff.__struct_fields__)
@@ -268,7 +268,8 @@ _OTHERS: Final = """
     WHERE user_id = $1 AND ended_at IS NULL AND sid IS DISTINCT FROM $2"""
 
 # Whoever follows the cutoffs is woken at the commit, however many there are.
-RECORDED: Final = f"RETURNING {_CUTOFF}, pg_notify('{CHANNEL}', '')"
+_TOLD: Final = f"pg_notify('{CHANNEL}', '')"
+RECORDED: Final = f"RETURNING {_CUTOFF}, {_TOLD}"
 
 
 async def set_claims(
@@ -458,18 +459,26 @@ _ADD_SIGNING_KEY: Final = f"""
     INSERT INTO keyturn.signing_key (position, {_SEALED_KEY})
     SELECT coalesce(max(position), 0) + 1, $1, $2, $3, $4, $5 FROM keyturn.signing_key
     HAVING (array_agg(kid ORDER BY position DESC))[1] IS NOT DISTINCT FROM $6
-    ON CONFLICT DO NOTHING RETURNING position"""
+    ON CONFLICT DO NOTHING RETURNING position, {_TOLD}"""
 
 
-async def replace_signing_key(connection: Connection, key: SealedKey) -> None:
-    """As ``Store.replace_signing_key``. One statement."""
-    query = "UPDATE keyturn.signing_key SET sealed = $2 WHERE kid = $1"
-    await connection.execute(query, key.kid, key.sealed)
+async def replace_signing_key(connection: Connection, old: SealedKey, new: SealedKey) -> bool:
+    """As ``Store.replace_signing_key``: the seal is over all that is said of a key. One
+    statement.
+    """
+    values = old.kid, old.sealed, new.use_from, new.sealed
+    return await connection.fetchval(_REPLACE_SIGNING_KEY, *values) is not None
+
+
+_REPLACE_SIGNING_KEY: Final = f"""
+    UPDATE keyturn.signing_key SET use_from = $3, sealed = $4
+    WHERE kid = $1 AND sealed = $2 RETURNING position, {_TOLD}"""
 
 
 async def drop_signing_keys(connection: Connection, kids: Sequence[str]) -> None:
     """As ``Store.drop_signing_keys``. One statement."""
-    await connection.execute("DELETE FROM keyturn.signing_key WHERE kid = ANY ($1::text[])", kids)
+    query = f"DELETE FROM keyturn.signing_key WHERE kid = ANY ($1::text[]) RETURNING {_TOLD}"
+    await connection.execute(query, kids)
 
 
 # ── upkeep ──────────────────────────────────────────────────────────────────────────────────────

@@ -182,8 +182,10 @@ class PostgresStore:
             lambda connection: statements.add_signing_key(connection, key, after=after)
         )
 
-    async def replace_signing_key(self, key: SealedKey) -> None:
-        await self.engine.run(lambda connection: statements.replace_signing_key(connection, key))
+    async def replace_signing_key(self, old: SealedKey, new: SealedKey) -> bool:
+        return await self.engine.run(
+            lambda connection: statements.replace_signing_key(connection, old, new)
+        )
 
     async def drop_signing_keys(self, kids: Sequence[str]) -> None:
         await self.engine.run(lambda connection: statements.drop_signing_keys(connection, kids))

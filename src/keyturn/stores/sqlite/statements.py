@@ -430,9 +430,13 @@ def add_signing_key(connection: Connection, key: SealedKey, *, after: str | None
     return True
 
 
-def replace_signing_key(connection: Connection, key: SealedKey) -> None:
-    """As ``Store.replace_signing_key``."""
-    connection.execute("UPDATE signing_key SET sealed = ? WHERE kid = ?", (key.sealed, key.kid))
+def replace_signing_key(connection: Connection, old: SealedKey, new: SealedKey) -> bool:
+    """As ``Store.replace_signing_key``: the seal is over all that is said of a key."""
+    connection.execute(
+        "UPDATE signing_key SET use_from = ?, sealed = ? WHERE kid = ? AND sealed = ?",
+        (new.use_from, new.sealed, old.kid, old.sealed),
+    )
+    return connection.changes() == 1
 
 
 def drop_signing_keys(connection: Connection, kids: Sequence[str]) -> None:
