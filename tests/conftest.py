@@ -25,8 +25,9 @@ async def database(postgresql: Server) -> str:
 
 
 @pytest.fixture
-def keyturn(tmp_path: Path) -> Command:
-    """After ``keyturn init``, with user ada."""
+def keyturn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """After ``keyturn init``, with user ada; no server runs that must learn of a new key."""
+    monkeypatch.setattr("keyturn.sessions.KNOWN_AFTER", 0)
     command = Command(tmp_path)
     command.told("init")
     command.told(

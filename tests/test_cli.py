@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from keyturn.cli import main
 from keyturn.core.access_token import AccessToken
@@ -32,7 +34,7 @@ from .server.processes import (
     until,
 )
 
-SID = "-AAAAAAAAAAAAAAAAAAAAA"
+SID = "-hAAAAAAAAAAAAAAAAAAAA"
 
 
 def passwords_as_arguments(command: click.Command) -> list[str]:
@@ -210,9 +212,84 @@ def test_a_new_key_is_published_before_it_signs(keyturn: Command) -> None:
     rows = keyturn.rows("keys", "list")
 
     assert [row["state"] for row in rows] == ["signs", "to come"]
-    assert rows[0] == old
+    assert rows[0] | {"checksUntil": None} == old
     assert rows[1]["kid"] in told
     assert rows[1]["signsFrom"] in told
+
+
+def test_the_list_tells_when_a_key_signs_and_until_when_it_checks(keyturn: Command) -> None:
+    """E2: one that is to be used later than one that was asked for is passed over."""
+    to_come = 1_900_000_000
+
+    async def publish(parts: Parts) -> None:
+        stored = await parts.store.signing_keys()
+        later = replace(stored[-1], kid="later", use_from=to_come)
+        await parts.store.add_signing_key(later, after=stored[-1].kid)
+
+    keyturn.meanwhile(publish)
+    before = keyturn.rows("keys", "list")
+    keyturn("keys", "retire", "later")
+    keyturn.told("keys", "rotate")
+    after = keyturn.rows("keys", "list")
+
+    assert before[1]["signsFrom"] == "2030-03-17T17:46:40Z"
+    assert before[0]["checksUntil"] == "2030-03-17T17:58:40Z"
+    assert before[1]["checksUntil"] is None
+    assert [row["state"] for row in before] == ["signs", "to come"]
+    assert datetime.fromisoformat(after[0]["checksUntil"]) == datetime.fromisoformat(
+        after[1]["signsFrom"]
+    ) + timedelta(seconds=720)
+
+
+def test_a_damaged_key_is_listed_and_retired(keyturn: Command) -> None:
+    """E4: with whatever stands in its row; the doctor has named it, and finds nothing after."""
+    [good] = keyturn.rows("keys", "list")
+
+    async def plant(parts: Parts) -> None:
+        [key] = await parts.store.signing_keys()
+        damaged = replace(key, kid="-the-damaged", use_from=2**62)
+        await parts.store.add_signing_key(damaged, after=key.kid)
+
+    keyturn.meanwhile(plant)
+    listed = keyturn.rows("keys", "list")
+    doctor = keyturn("doctor").output
+    retired = keyturn.told("keys", "retire", "-the-damaged")
+
+    assert listed[1]["signsFrom"] == "9999-12-31T23:59:59Z"
+    assert "WRONG signing key -the-damaged" in doctor
+    assert retired == "Retired key -the-damaged; tokens that it signed are refused.\n"
+    assert keyturn.rows("keys", "list") == [good]
+    assert keyturn.told("doctor").count("WRONG") == 0
+
+
+def test_a_key_that_may_have_leaked_is_retired(keyturn: Command) -> None:
+    """E2, H9: what it signed is refused, another key signs, and sessions live on."""
+    tokens = keyturn.sign_in()
+    [leaked] = keyturn.rows("keys", "list")
+    keyturn.told("keys", "retire", leaked["kid"])
+    [row] = keyturn.rows("keys", "list")
+
+    async def exchange(parts: Parts) -> AccessToken:
+        with pytest.raises(AccessTokenInvalid):
+            parts.sessions.verify(tokens.access_token)
+        renewed = await parts.sessions.refresh(tokens.refresh_token)
+        return parts.sessions.verify(renewed.access_token)
+
+    assert row["kid"] != leaked["kid"]
+    assert row["state"] == "signs"
+    assert keyturn.meanwhile(exchange).sid == tokens.session.sid
+
+
+@pytest.mark.parametrize("kid", ["unknown", "-hidden"])
+def test_a_key_that_is_unknown_is_not_retired(keyturn: Command, kid: str) -> None:
+    """Exit code 1, and where to look."""
+    result = keyturn("keys", "retire", kid)
+
+    assert result.exit_code == 1
+    assert (
+        result.stderr == f"Error: there is no signing key {kid!r}; `keyturn keys list` shows all\n"
+    )
+    assert len(keyturn.rows("keys", "list")) == 1
 
 
 def test_in_an_emergency_the_new_key_is_the_only_one_at_once(keyturn: Command) -> None:
@@ -235,10 +312,16 @@ def test_in_an_emergency_the_new_key_is_the_only_one_at_once(keyturn: Command) -
 
 def test_a_key_is_not_added_under_a_foreign_secret(keyturn: Command) -> None:
     """It would be one that no server opens."""
-    result = keyturn("keys", "rotate", KEYTURN_SECRET="another-secret-of-thirty-two-bytes")
+    [kid] = [row["kid"] for row in keyturn.rows("keys", "list")]
+    foreign = {"KEYTURN_SECRET": "another-secret-of-thirty-two-bytes"}
+    results = [
+        keyturn("keys", *arguments, **foreign)
+        for arguments in (("rotate",), ("rotate", "--now"), ("retire", kid))
+    ]
 
-    assert result.exit_code == 2
-    assert result.stderr.startswith("Error: KEYTURN_SECRET: none of the secrets opens")
+    for result in results:
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Error: KEYTURN_SECRET: none of the secrets opens")
     assert len(keyturn.rows("keys", "list")) == 1
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from .output import as_json_option, iso, show
-from .running import with_parts
+from .running import TAKES_IDS, with_parts
 
 if TYPE_CHECKING:
-    from keyturn.core.keyring import Keyring
+    from keyturn.core.model import SealedKey
     from keyturn.server.assembly import Parts
 
 __all__ = ["keys", "secrets"]
@@ -19,66 +20,97 @@ __all__ = ["keys", "secrets"]
 
 @click.group()
 def keys() -> None:
-    """The keys that sign access tokens."""
+    """The keys that sign access tokens.
+
+    They follow each other by themselves: running servers make a new one every 90 days, two weeks
+    before it signs.
+    """
 
 
 @keys.command(name="list")
 @as_json_option
 @with_parts
 async def list_keys(parts: Parts, *, as_json: bool) -> None:
-    """List the signing keys.
+    """List the signing keys, in the order they were made.
 
-    One signs; newer ones are to come, older ones only check the tokens that they signed.
+    One signs; newer ones are to come. Older ones only check the tokens that they signed, and are
+    dropped when the last of these has ended, at checksUntil.
     """
-    keyring = await _keyring(parts)
+    from keyturn.signing_keys import checked_until
+
+    stored = await parts.store.signing_keys()
+    until = checked_until(stored, parts.sessions.cutoff_ttl)
     now = parts.sessions.now()
     rows = [
         {
             "kid": key.kid,
             "algorithm": key.algorithm,
+            "state": _state(key, stored, now),
             "createdAt": iso(key.created_at),
             "signsFrom": iso(key.use_from),
-            "state": "to come" if key.use_from > now else "checks only",
+            "checksUntil": iso(until.get(key.kid)),
         }
-        | ({"state": "signs"} if key is keyring.signing_key(now) else {})
-        for key in keyring.keys
+        for key in stored
     ]
     show(rows, as_json=as_json)
 
 
+def _state(key: SealedKey, stored: Sequence[SealedKey], now: int) -> str:
+    from keyturn.core.keyring import in_use
+
+    if key is in_use(stored, now):
+        return "signs"
+    return "to come" if key is in_use(stored, max(now, key.use_from)) else "checks only"
+
+
 @keys.command()
 @click.option(
-    "--now", is_flag=True, help="Drop all other keys at once: for when they may have leaked."
+    "--now", is_flag=True, help="Retire all other keys at once: for when they may have leaked."
 )
 @with_parts
 async def rotate(parts: Parts, *, now: bool) -> None:
     """Make a new signing key, of the configured algorithm.
 
-    It is published now and signs in a quarter of an hour, when all copies of the public keys know
-    it. The old one checks until its last token has ended, and is then dropped. Nobody notices.
+    There is no need to unless you want one before its time. It is published now and signs in a
+    quarter of an hour, when all copies of the public keys know it. The old one checks until its
+    last token has ended, and is then dropped. Nobody notices.
 
-    With --now it signs at once, and access tokens that older keys signed are refused: clients
-    exchange their refresh tokens and go on. Running servers follow within a second; other
-    services, when they fetch the public keys anew.
+    With --now it signs in two seconds, when all running servers know it. Then all other keys are
+    retired, as `keyturn keys retire` does with one.
     """
-    await _keyring(parts)  # a key sealed under another secret would be one that no server opens
-    kid = await parts.sessions.rotate_keys()
-    keyring = parts.sessions.keyring
-    [key] = [key for key in keyring.keys if key.kid == kid]
-    signs = f"it signs from {iso(key.use_from)}"
-    if now:  # a key that is alone signs whatever its time of first use
-        others = [each.kid for each in keyring.keys if each is not key]
-        await parts.store.drop_signing_keys(others)
-        signs = "it signs at once, and the others are dropped"
+    kid = await parts.sessions.rotate_keys(at_once=now)
+    [key] = [key for key in parts.sessions.keyring.keys if key.kid == kid]
+    signs = "it signs, and all others are dropped" if now else f"it signs from {iso(key.use_from)}"
     click.echo(f"Made {key.algorithm} key {kid}; {signs}.")
 
 
-async def _keyring(parts: Parts) -> Keyring:
-    from keyturn.core.keyring import Keyring
-    from keyturn.signing_keys import open_key
+@keys.command(context_settings=TAKES_IDS)
+@click.argument("kid")
+@with_parts
+async def retire(parts: Parts, kid: str) -> None:
+    """Drop a signing key that may have leaked.
 
-    stored = await parts.store.signing_keys()
-    return Keyring(open_key(key, parts.sessions.secrets) for key in stored)
+    KID is as `keyturn keys list` shows it. Running servers refuse the access tokens that it signed
+    within a second. Sessions live on: clients exchange their refresh tokens and go on. A damaged
+    key is dropped in the same way.
+
+    If it is the one that signs, the next one takes its place, or a new one if none is to come. No
+    server refuses a token of that one: the command waits two seconds until all know it, unless it
+    was made long ago.
+
+    Services that follow the feed of revocations learn it as soon as servers do. Others keep a copy
+    of the public keys for up to five minutes: until then they accept the retired key, and do not
+    know one that was just made.
+    """
+    from keyturn.signing_keys import SigningKeyUnknown
+
+    try:
+        await parts.sessions.retire_key(kid)
+    except SigningKeyUnknown:
+        raise click.ClickException(
+            f"there is no signing key {kid!r}; `keyturn keys list` shows all"
+        ) from None
+    click.echo(f"Retired key {kid}; tokens that it signed are refused.")
 
 
 @click.group()

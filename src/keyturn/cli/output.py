@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 __all__ = ["as_json_option", "iso", "show", "show_one", "tell"]
 
+_LAST_SECOND: Final = 253_402_300_799
+"""Of the year 9999, beyond which there are no dates."""
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def iso(time: int | None) -> str | None:
-    """Unix seconds as people read them, in UTC."""
-    return None if time is None else f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    """Unix seconds as people read them, in UTC. That of a damaged row may be anything."""
+    if time is None:
+        return None
+    time = max(0, min(time, _LAST_SECOND))
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def show(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

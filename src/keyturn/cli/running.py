@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,7 +15,12 @@ from keyturn.core.errors import KeyturnError
 from keyturn.server.exits import MISCONFIGURED, exit_code, told
 from keyturn.server.settings import Settings, load_settings
 
-__all__ = ["Commands", "config_option", "with_parts", "with_settings"]
+__all__ = ["TAKES_IDS", "Commands", "config_option", "with_parts", "with_settings"]
+
+TAKES_IDS: Final = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+"""Of the context of a command that is given ids: they may begin with a dash, and an h after that is
+no call for help.
+"""
 
 config_option = click.option(
     "--config",

@@ -11,7 +11,7 @@ import click
 from keyturn.core.errors import SessionUnknown
 
 from .output import as_json_option, iso, show
-from .running import with_parts
+from .running import TAKES_IDS, with_parts
 from .users import find_user
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ async def list_sessions(parts: Parts, user: str, *, as_json: bool) -> None:
         click.echo("No sessions.", err=True)
 
 
-# An id of a session may begin with a dash.
-@sessions.command(context_settings={"ignore_unknown_options": True})
+@sessions.command(context_settings=TAKES_IDS)
 @click.argument("sids", metavar="[SID]...", nargs=-1)
 @click.option("--user", metavar="USER", help="End all sessions of this user.")
 @click.option(
