@@ -173,6 +173,30 @@ async def test_a_clock_that_is_years_behind_is_found(
     assert "it shows 1970-01-02, which is over: set it" in await advice(settings)
 
 
+@pytest.mark.parametrize(
+    ("day", "found"),
+    [
+        (89, ""),
+        (91, "its newest signing key signs for 91 days, as no server has been running"),
+        (-14, ""),
+        (
+            -20,
+            "days only: if the clock is right here, it was wrong then; run `keyturn keys retire",
+        ),
+    ],
+)
+async def test_keys_that_nobody_renews_are_found(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, day: int, found: str
+) -> None:
+    """H9: a running server makes the next one in time, and never one for long after."""
+    now = time.time() + day * 86_400
+    monkeypatch.setattr(time, "time", lambda: now)
+
+    told = await advice(settings)
+    assert found in told
+    assert bool(told) == bool(found)
+
+
 async def test_a_key_that_no_secret_opens_is_found(settings: Settings) -> None:
     """The secret of another server, or one that was taken away too soon."""
     (settings.data_dir / "secret").unlink()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from keyturn.core.errors import ConfigurationError, KeyturnError
-from keyturn.core.model import SealedKey
+from keyturn.core.model import DAY, SealedKey
 from keyturn.core.server_secret import ServerSecrets
-from keyturn.signing_keys import open_key
+from keyturn.signing_keys import PUBLISHED_FOR, USED_FOR, open_key
 
 from .assembly import holds_nothing, policy_of, wire_settings_of
 from .databases import file_of, name_of
@@ -53,7 +53,7 @@ async def examine(settings: Settings) -> list[Finding]:
         return [*findings, Finding(f"database {name_of(settings)}", told(error))]
     return [
         *findings,
-        *_look(f"database {facts.database}", _damage(facts)),
+        *_look(f"database {facts.database}", [*_damage(facts), *_off_schedule(facts.keys, now)]),
         *(finding for key in facts.keys for finding in _sealing(key, settings)),
     ]
 
@@ -128,3 +128,18 @@ def _opens(secret: bytes, key: SealedKey) -> bool:
     except ConfigurationError:
         return False
     return True
+
+
+def _off_schedule(keys: Sequence[SealedKey], now: float) -> Iterator[str]:
+    """Servers that run publish the next signing key in time, and none publishes it earlier."""
+    ahead = keys[-1].use_from - now if keys else 0
+    if ahead <= -USED_FOR:
+        yield (
+            f"its newest signing key signs for {int(-ahead) // DAY} days, as no server has been"
+            " running to make the next one: start one, or run `keyturn keys rotate`"
+        )
+    if ahead > PUBLISHED_FOR + DAY:
+        yield (
+            f"its newest signing key is to sign in {int(ahead) // DAY} days only: if the clock is"
+            f" right here, it was wrong then; run `keyturn keys retire {keys[-1].kid}`"
+        )
