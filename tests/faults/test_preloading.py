@@ -57,7 +57,7 @@ async def test_workers_that_are_forked_after_the_application_was_loaded(
         pass  # now there are tables and a key
     with gunicorn(tmp_path, database) as server:
         stage = Stage(database, [server.port] * WORKERS)
-        await stage.is_ready()
+        await stage.gets_ready()
         clients, killed = await stage.clients(CLIENTS), set[int]()
         async with crowd(clients, per_second=PER_SECOND) as them:
             for _ in range(KILLS):
