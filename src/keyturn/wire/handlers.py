@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 from keyturn.accounts import Accounts
 from keyturn.accounts.errors import InvalidCredentials, InvalidField, TooManyAttempts
 from keyturn.core.access_token import AccessToken
-from keyturn.core.errors import CutoffsStale, RefreshRefused, RefreshTokenReused, Unavailable
+from keyturn.core.errors import CutoffsStale, Unavailable
 from keyturn.core.keyring import JWKS_MAX_AGE
 from keyturn.core.model import EndReason
 from keyturn.sessions import Sessions
 
-from . import security_log, shapes
+from . import shapes
 from .answers import document, success
 from .client import address_of, device_of
 from .delivery import Delivery
@@ -28,6 +27,7 @@ from .errors import (
     RegistrationClosed,
 )
 from .event_stream import stream_of
+from .exchange import Exchanges
 from .http import Request, Response
 from .openapi import describe
 from .own_account import OwnAccount
@@ -61,6 +61,7 @@ class Handlers:
         self._problems = problems
         self._presented = PresentedTokens(sessions, settings)
         self._delivery = Delivery(self._presented, settings)
+        self._exchanges = Exchanges(sessions, self._presented, settings)
         self._description = describe(routes_of(settings), settings)
         own = OwnAccount(sessions, accounts, settings, self._presented, self._delivery)
         self.by_operation: Mapping[str, Handler] = {
@@ -133,14 +134,7 @@ class Handlers:
         outlet = self._delivery.outlet(
             request, self._presented.sid_of_refresh(token) if body.refresh_token else None
         )
-        try:
-            tokens = await self._sessions.refresh(token)
-        except RefreshRefused as error:
-            self._record_refusal(request, error, token)
-            raise
-        if security_log.in_detail():
-            sid, address = tokens.session.sid, self._address(request)
-            record("refreshed", level=logging.DEBUG, sid=sid, address=address)
+        tokens = await self._exchanges.exchange(request, token)
         cookies = self._delivery.set_cookies(tokens) if outlet.cookies else ()
         data = shapes.TokenPair.of(tokens, told=outlet.json)
         return success(data, "Tokens refreshed", headers=cookies)
@@ -255,11 +249,6 @@ class Handlers:
 
     def _address(self, request: Request) -> str:
         return address_of(request, self._settings.trusted_proxies)
-
-    def _record_refusal(self, request: Request, error: RefreshRefused, token: str) -> None:
-        event = "refresh_reused" if isinstance(error, RefreshTokenReused) else "refresh_refused"
-        sid = self._presented.sid_of_refresh(token)
-        record(event, code=error.code, sid=sid, address=self._address(request))
 
 
 def _identifier(body: shapes.Login) -> str:
