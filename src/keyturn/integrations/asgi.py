@@ -14,9 +14,12 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from typing import Any
 
 from keyturn.wire.endpoints import Endpoints
-from keyturn.wire.http import LONGEST_BODY, Request, announces_too_much
+from keyturn.wire.http import LONGEST_BODY, Request, Response, announces_too_much
 
-__all__ = ["App"]
+__all__ = ["Answer", "App"]
+
+Answer = Callable[[Request], Awaitable[Response]]
+"""What answers requests."""
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -29,6 +32,7 @@ class App:
 
     Args:
         endpoints: what is served.
+        answer: what answers requests, if that is not the endpoints alone.
         lifespan: makes what is entered before the first request and left after the last one, such
             as the ``Sessions``.
     """
@@ -37,9 +41,10 @@ class App:
         self,
         endpoints: Endpoints,
         *,
+        answer: Answer | None = None,
         lifespan: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
     ) -> None:
-        self._endpoints = endpoints
+        self._answer = endpoints.handle if answer is None else answer
         self._lifespan = lifespan
         self._base_path = endpoints.settings.base_path
 
@@ -70,7 +75,7 @@ class App:
         if body is None:
             return
         client = scope.get("client")
-        response = await self._endpoints.handle(
+        response = await self._answer(
             Request(
                 scope["method"],
                 self._own_path(scope),

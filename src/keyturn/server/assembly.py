@@ -16,7 +16,7 @@ from typing import Final
 from keyturn.accounts import Accounts, PasswordRules, open_users
 from keyturn.core.errors import ConfigurationError, Unavailable
 from keyturn.core.model import Policy
-from keyturn.integrations.asgi import App
+from keyturn.integrations.asgi import Answer, App
 from keyturn.sessions import Sessions
 from keyturn.stores import Store, open_store, store_exists
 from keyturn.stores.sqlite.opening import APPLICATION_ID
@@ -219,9 +219,25 @@ async def application(settings: Settings) -> AsyncIterator[App]:
     parts = await open_parts(settings)
     try:
         async with parts.sessions, _swept(parts.accounts):
-            yield App(Endpoints(parts.sessions, parts.accounts, wire_settings))
+            endpoints = Endpoints(parts.sessions, parts.accounts, wire_settings)
+            yield App(endpoints, answer=_pages(endpoints, parts, settings))
     finally:
         await parts.close()
+
+
+def _pages(endpoints: Endpoints, parts: Parts, settings: Settings) -> Answer | None:
+    if not settings.pages:
+        return None
+    from .pages.routes import Pages  # and with it Jinja, which a server without pages never loads
+
+    pages = Pages(
+        endpoints,
+        parts.sessions,
+        parts.accounts,
+        service_name=settings.service_name,
+        password_length=settings.password_min_length,
+    )
+    return pages.handle
 
 
 @asynccontextmanager

@@ -236,6 +236,9 @@ class Settings:
             _one_of("open", "closed"), "open, or closed: only `keyturn users add` makes users"
         ),
     ] = "open"
+    pages: Annotated[
+        bool, _Setting(_flag, "Whether there are pages for people, beside the endpoints")
+    ] = True
     password_min_length: Annotated[
         int, _Setting(_number, "Characters that a new password must have")
     ] = 8

@@ -1,0 +1,320 @@
+/** What the pages do. Whoever is signed in, the browser client keeps so; forms are sent as JSON. */
+
+import { Keyturn, Problem } from "./keyturn.js";
+
+const { page, next, base, expiresIn, refreshIn, resume } = document.body.dataset;
+const texts = JSON.parse(document.body.dataset.texts);
+const keyturn = new Keyturn({ base });
+const SECONDS = 1000;
+const LONGEST_PAUSE = 30;
+
+const url = (path, query = {}) => {
+  const given = Object.entries(query).filter(([, value]) => value);
+  const asked = new URLSearchParams(given).toString();
+  return base + path + (asked && `?${asked}`);
+};
+const find = (selector, within = document) => within.querySelector(selector);
+const findAll = (selector, within = document) => within.querySelectorAll(selector);
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+/** Seconds to wait before try number `tries` + 1. */
+const backOff = (tries, retryAfter = 0) => Math.min(Math.max(2 ** tries, retryAfter), LONGEST_PAUSE);
+
+function goOn(notice = "") {
+  location.replace(next || url("account", { notice }));
+}
+
+function leave(reason) {
+  const here = page === "logout" ? "" : location.pathname;
+  location.replace(url("signed-out", { reason, next: next ?? here }));
+}
+
+// ── what is said ────────────────────────────────────────────────────────────────────────────────
+
+function say(element, text = "") {
+  element.textContent = text;
+  element.hidden = !text;
+}
+
+/** A refusal in words: ours where there are any, else the server's. */
+function wordsFor(problem) {
+  if (problem.status === 0) return texts.unreachable;
+  if (problem.status === 503) return texts.unavailable;
+  if (problem.code === "too_many_attempts") {
+    return fill(texts.too_many_attempts, { wait: duration(problem.retryAfter) });
+  }
+  return texts[problem.code] ?? fill(texts.failed, { detail: problem.message });
+}
+
+function duration(seconds) {
+  if (seconds <= 90) return fill(texts.seconds, { count: seconds });
+  return fill(texts.minutes, { count: Math.ceil(seconds / 60) });
+}
+
+/** The server says "username must have …"; beside the field its name need not be said. */
+function wordsBeside(field, message) {
+  const rest = message.startsWith(`${field} `) ? message.slice(field.length + 1) : message;
+  return `${rest[0].toUpperCase()}${rest.slice(1)}.`;
+}
+
+// ── forms ───────────────────────────────────────────────────────────────────────────────────────
+
+const FIELD_OF = {
+  current_password_wrong: "currentPassword",
+  password_refused: page === "change-password" ? "newPassword" : "password",
+};
+
+/** What each form asks for. `triedBefore`: an answer was lost, so what is asked may have been done. */
+const ACTIONS = {
+  async login(values) {
+    await keyturn.login(credentials(values));
+    goOn();
+  },
+  async register(values, triedBefore) {
+    let taken = null;
+    await keyturn.register(values).catch((problem) => {
+      if (!triedBefore || problem.code !== "identifier_taken") throw problem;
+      taken = problem;
+    });
+    const { username, password } = values;
+    await keyturn.login({ username, password }).catch((problem) => {
+      throw taken && problem.code === "invalid_credentials" ? taken : problem;
+    });
+    goOn("registered");
+  },
+  async "change-password"({ currentPassword, newPassword }) {
+    await keyturn.changePassword(currentPassword, newPassword);
+    location.replace(url("account", { notice: "password_changed" }));
+  },
+  async logout() {
+    await keyturn.logout();
+  },
+};
+
+function credentials({ identifier, password, remember }) {
+  const name = identifier.trim();
+  return { [name.includes("@") ? "email" : "username"]: name, password, remember: remember === "on" };
+}
+
+function enliven(form) {
+  const action = ACTIONS[form.dataset.form];
+  const trouble = find("[data-trouble]", form);
+  const button = find("button.primary", form);
+  const label = button.textContent;
+  let tries = 0;
+  let timer = 0;
+  let busy = false;
+
+  async function submit() {
+    clearTimeout(timer);
+    if (busy) return;
+    clearErrors(form);
+    if (!isComplete(form)) return;
+    busy = true;
+    say(button, button.dataset.busy);
+    button.setAttribute("aria-disabled", "true");
+    try {
+      await action(Object.fromEntries(new FormData(form)), tries > 0);
+    } catch (problem) {
+      show(problem);
+    } finally {
+      busy = false;
+      button.removeAttribute("aria-disabled");
+    }
+  }
+
+  function show(problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    if (problem.remedy === "login") return; // the page is being left
+    say(button, problem.passes ? texts.retry_now : label);
+    const field = form.elements[problem.field || FIELD_OF[problem.code]];
+    if (field) {
+      sayBeside(field, problem.field ? wordsBeside(problem.field, problem.message) : fieldWords(problem));
+      field.focus();
+      return;
+    }
+    say(trouble, wordsFor(problem));
+    trouble.classList.toggle("patient", problem.passes);
+    if (problem.passes) {
+      timer = setTimeout(submit, backOff(tries, problem.retryAfter) * SECONDS);
+      tries += 1;
+    }
+  }
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit();
+  });
+  form.addEventListener("input", ({ target }) => {
+    sayBeside(target);
+    if (busy) return;
+    clearTimeout(timer); // whoever types on says when it is to be sent
+    say(trouble);
+    say(button, label);
+  });
+  button.disabled = false;
+}
+
+function fieldWords(problem) {
+  return texts[problem.code] ?? wordsBeside("", problem.message);
+}
+
+function isComplete(form) {
+  const empty = [...form.elements].filter((field) => field.required && !field.value);
+  for (const field of empty) sayBeside(field, texts.missing);
+  empty[0]?.focus();
+  return empty.length === 0;
+}
+
+function sayBeside(field, text = "") {
+  const place = document.getElementById(`${field.id}-error`);
+  if (!place) return;
+  say(place, text);
+  if (text) field.setAttribute("aria-invalid", "true");
+  else field.removeAttribute("aria-invalid");
+}
+
+function clearErrors(form) {
+  say(find("[data-trouble]", form));
+  for (const field of form.elements) sayBeside(field);
+}
+
+function letReveal(button) {
+  const field = document.getElementById(button.dataset.reveals);
+  const word = find("span", button);
+  const { show, hide } = button.dataset;
+  button.disabled = false;
+  button.addEventListener("click", () => {
+    const isShown = field.type === "text";
+    field.type = isShown ? "password" : "text";
+    word.textContent = isShown ? show : hide;
+    field.focus();
+  });
+}
+
+// ── the account ─────────────────────────────────────────────────────────────────────────────────
+
+function enlivenDevices() {
+  const list = find("[data-devices]");
+  const said = find("[data-said]");
+  const trouble = find(".card > [data-trouble]");
+  const dialog = find("[data-dialog]");
+  const others = find("[data-action=ask-end-others]");
+
+  async function attempt(button, action, text) {
+    say(trouble);
+    button.disabled = true;
+    try {
+      await action();
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      button.disabled = false;
+      if (problem.remedy !== "login") say(trouble, wordsFor(problem));
+      return;
+    }
+    say(said, text);
+    if (findAll("[data-sid]", list).length === 0) {
+      others.hidden = true;
+      find("[data-alone]").hidden = false;
+    }
+    document.getElementById("devices").focus();
+  }
+
+  list.addEventListener("click", ({ target }) => {
+    if (target.dataset.action !== "end") return;
+    const row = target.closest("li");
+    const end = async () => {
+      await endOne(row.dataset.sid);
+      row.remove();
+    };
+    attempt(target, end, row.dataset.ended);
+  });
+  others.addEventListener("click", () => dialog.showModal());
+  find("[data-action=end-others]").addEventListener("click", () => {
+    dialog.close();
+    const end = async () => {
+      await keyturn.endOtherSessions();
+      for (const row of findAll("[data-sid]", list)) row.remove();
+    };
+    attempt(others, end, dialog.dataset.done);
+  });
+  for (const button of findAll("[data-action]")) button.disabled = false;
+}
+
+/** One that has ended meanwhile is as good as ended. */
+async function endOne(sid) {
+  try {
+    await keyturn.endSession(sid);
+  } catch (problem) {
+    if (problem.code !== "session_unknown") throw problem;
+  }
+}
+
+const IN_WORDS = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+
+function localise(time) {
+  time.textContent = IN_WORDS.format(new Date(time.dateTime));
+}
+
+// ── coming and going ────────────────────────────────────────────────────────────────────────────
+
+/** Whoever may be signed in still, though the server could not tell, is led on if so. */
+async function resumeSession() {
+  const waiting = find("[data-resuming]");
+  waiting.hidden = false;
+  for (let tries = 0; ; tries += 1) {
+    try {
+      await keyturn.refresh();
+      goOn();
+      return;
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      waiting.hidden = true;
+      delete document.body.dataset.resume;
+      if (!problem.passes) break;
+      await new Promise((resolve) => {
+        setTimeout(resolve, backOff(tries, problem.retryAfter) * SECONDS);
+      });
+    }
+  }
+  find("input").focus();
+}
+
+/** The page that says that we are in trouble looks again, later each time. */
+function retryPage() {
+  const tries = Number(sessionStorage.getItem("keyturn tries") ?? 0);
+  sessionStorage.setItem("keyturn tries", String(tries + 1));
+  setTimeout(() => location.reload(), backOff(tries + 1) * SECONDS);
+}
+
+/** A page that comes back out of the browser's memory may show what is over. */
+window.addEventListener("pageshow", ({ persisted }) => {
+  if (!persisted) return;
+  document.body.hidden = true;
+  location.reload();
+});
+
+if (page !== "unavailable") sessionStorage.removeItem("keyturn tries");
+
+if (expiresIn !== undefined) {
+  keyturn.addEventListener("signedout", ({ detail }) => leave(detail.reason));
+  keyturn.addEventListener("signedin", () => location.reload());
+  keyturn.keepFresh({
+    expiresIn: Number(expiresIn),
+    refreshIn: refreshIn === undefined ? undefined : Number(refreshIn),
+  });
+} else if (next !== undefined) {
+  keyturn.addEventListener("signedin", () => goOn());
+}
+
+findAll("[data-form]").forEach(enliven);
+findAll("[data-reveals]").forEach(letReveal);
+findAll("time").forEach(localise);
+if (page === "account") enlivenDevices();
+if (page === "unavailable") retryPage();
+if (resume !== undefined) resumeSession();
+
+const address = new URL(location.href);
+const spent = ["notice", "keyturn-late"].filter((name) => address.searchParams.has(name));
+for (const name of spent) address.searchParams.delete(name);
+if (spent.length > 0) history.replaceState(null, "", address);
