@@ -30,17 +30,18 @@ set_python() {
 }
 
 # find_test_tools: as find_python, and see that the tests can start a PostgreSQL of their own, a
-# PgBouncer before it, proxies with TLS before a server, and processes with clocks that are wrong.
+# PgBouncer before it, proxies with TLS before a server, processes with clocks that are wrong, and a
+# browser.
 find_test_tools() {
-  need has_test_tools "What the tests run Keyturn with (Python 3.11 or newer, databases, proxies)" \
-    python3 python3-venv postgresql pgbouncer nginx-light caddy faketime systemd
+  need has_test_tools "What the tests run Keyturn with (Python 3.11 or newer, databases, proxies, a browser)" \
+    python3 python3-venv postgresql pgbouncer nginx-light caddy faketime systemd chromium
 }
 
 has_test_tools() {
   local tool
   set_python && compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || return 1
   for tool in /usr/sbin/pgbouncer /usr/sbin/nginx /usr/bin/caddy /usr/bin/faketime \
-    /usr/bin/systemd-analyze
+    /usr/bin/systemd-analyze /usr/bin/chromium
   do
     [ -x "$tool" ] || return 1
   done

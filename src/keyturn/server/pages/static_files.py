@@ -40,7 +40,7 @@ class StaticFiles:
 
     def __init__(self) -> None:
         folder = files(__package__) / "static"
-        self._files = {file.name: _read(file) for file in folder.iterdir()}
+        self._files = {file.name: _read(file) for file in folder.iterdir() if _type_of(file.name)}
         whole = hashlib.sha256()
         for name in sorted(self._files):
             whole.update(name.encode() + self._files[name].etag)
@@ -82,7 +82,12 @@ def _split(path: str) -> tuple[str, str]:
 def _read(file: Traversable) -> _File:
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:32]
-    return _File(content, _MEDIA_TYPES[file.name.rpartition(".")[2]], b'"%b"' % digest.encode())
+    return _File(content, _type_of(file.name), b'"%b"' % digest.encode())
+
+
+def _type_of(name: str) -> bytes:
+    """Empty for what some editor left there."""
+    return _MEDIA_TYPES.get(name.rpartition(".")[2], b"")
 
 
 def _of(file: _File) -> Sequence[Header]:
