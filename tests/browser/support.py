@@ -19,7 +19,7 @@ from playwright.async_api import (
     expect,
 )
 
-from keyturn.core.model import Tokens
+from keyturn.core.model import Policy, Tokens
 from keyturn.integrations.asgi import App
 from keyturn.server.pages.routes import Pages
 from keyturn.wire.http import Request, Response
@@ -97,13 +97,17 @@ class Place:
 
 @asynccontextmanager
 async def place(
-    clock: Clock | None = None, registration: Literal["open", "closed"] = "open"
+    clock: Clock | None = None,
+    *,
+    registration: Literal["open", "closed"] = "open",
+    policy: Policy | None = None,
 ) -> AsyncIterator[Place]:
     """The site, being served."""
     clock = Clock(int(time.time())) if clock is None else clock
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with site(clock, WireSettings(public_url=url, registration=registration)) as here:
+    settings = WireSettings(public_url=url, registration=registration)
+    async with site(clock, settings, policy=policy) as here:
         served = Place(here, clock, url)
         app = App(here.endpoints, answer=served.answer)
         config = uvicorn.Config(app, lifespan="off", log_config=None, server_header=False)
