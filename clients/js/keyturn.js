@@ -9,9 +9,9 @@
  *     const answer = await keyturn.fetch("/api/orders");
  *
  * Tokens are in HttpOnly cookies and never seen here. A 401 on an access token never means signed
- * out: it is exchanged, and the request repeated. Only a refused exchange does, and that is repeated
- * once before anybody is told. Of several tabs one exchanges, where the browser has Web Locks; where
- * it has not, exchanges of several tabs do no harm.
+ * out: it is exchanged, and the request repeated. Only a refused exchange does, and it is repeated
+ * once before anybody is told. Of several tabs one exchanges, where the browser has Web Locks; in
+ * one that has not, exchanges of several tabs do no harm.
  */
 
 const SECONDS = 1000;
@@ -27,27 +27,28 @@ const MOST_TRIES = 3;
 
 /** What the server, or the way to it, refused. `code` is what programs go by. */
 export class Problem extends Error {
-  constructor({ code, status = 0, message = code, remedy = "retry", field = "", reason = "", retryAfter = 0 }) {
+  constructor({ code, message = code, status = 0, remedy = "retry", ...more }) {
     super(message);
     this.name = "Problem";
     this.code = code;
+    /** Of HTTP; 0 where there was no answer. */
     this.status = status;
     this.remedy = remedy;
-    this.field = field;
-    this.reason = reason;
+    this.field = more.field ?? "";
+    this.reason = more.reason ?? "";
     /** Seconds. */
-    this.retryAfter = retryAfter;
+    this.retryAfter = more.retryAfter ?? 0;
   }
 
-  /** Whether the same may be asked again later, and nothing is known to be wrong with it. */
+  /** Whether the same may be asked again later, as nothing is known to be wrong with it. */
   get passes() {
-    return this.status === 0 || this.status === 503;
+    return [0, 502, 503, 504].includes(this.status);
   }
 }
 
 /**
  * One service. Events, each with a `detail`:
- * `signedout` {reason, elsewhere}: the session is over, and why; `elsewhere` if another tab knew first.
+ * `signedout` {reason, elsewhere}: the session is over; `elsewhere` if another tab knew first.
  * `signedin` {elsewhere: true}: somebody signed in in another tab; it may be somebody else.
  * `refreshed` {expiresIn}: there is a new access token.
  */
@@ -64,7 +65,7 @@ export class Keyturn extends EventTarget {
   #dueAt = Infinity;
   #failures = 0;
 
-  /** @param {{base?: string | URL}} options  base: the public URL; where this file is, if not given. */
+  /** @param {{base?: string | URL}} options  The public URL; where this file is, if not given. */
   constructor({ base = new URL(".", import.meta.url) } = {}) {
     super();
     this.#base = new URL(base, globalThis.location?.href);
@@ -82,7 +83,10 @@ export class Keyturn extends EventTarget {
     return this.#ask("POST", "register", { username, email, fullname, password });
   }
 
-  /** @param {{username?: string, email?: string, password: string, remember?: boolean}} credentials */
+  /**
+   * @param {{username?: string, email?: string, password: string, remember?: boolean}} credentials
+   * @returns {Promise<{user: object}>}
+   */
   login(credentials) {
     return this.#begin("login", credentials);
   }
@@ -91,7 +95,7 @@ export class Keyturn extends EventTarget {
     return this.#withAccess(() => this.#begin("change-password", { currentPassword, newPassword }));
   }
 
-  /** Ends the session. Where the server cannot record that (503), the cookies are gone all the same. */
+  /** Ends the session. Where that cannot be recorded (503), the cookies are gone all the same. */
   async logout() {
     try {
       await this.#alone(() => this.#ask("POST", "logout"));
@@ -121,8 +125,8 @@ export class Keyturn extends EventTarget {
     return this.#withAccess(() => this.#ask("POST", "logout-others"));
   }
 
-  /** As the browser's own, for requests that need an access token: on a 401 it is exchanged, and the
-   * request repeated. */
+  /** As the browser's own, for requests that need an access token: on a 401 it is exchanged, and
+   * the request repeated. */
   fetch(resource, options) {
     const request = new Request(resource, options);
     return this.#repeated(() => fetch(request.clone()), ({ status }) => status === 401);
@@ -152,7 +156,7 @@ export class Keyturn extends EventTarget {
   }
 
   /**
-   * Exchanges the refresh token. Whoever asks meanwhile, in this tab or another, shares one exchange.
+   * Exchanges the refresh token. Who asks meanwhile, in this tab or another, shares one exchange.
    * Rejects with a `Problem`; of remedy `login` if the session is over, after `signedout`.
    */
   refresh() {
@@ -243,8 +247,8 @@ export class Keyturn extends EventTarget {
 
   // ── other tabs ────────────────────────────────────────────────────────────────────────────────
 
-  /** Runs `action` while no other tab exchanges, signs in or out, as all have the same cookies. It is
-   * told whether it had to wait for one that did. */
+  /** Runs `action` while no other tab exchanges, signs in or out, as all have the same cookies. It
+   * is told whether it had to wait for one that did. */
   async #alone(action) {
     const locks = globalThis.navigator?.locks;
     if (!locks) return action(false);
@@ -294,7 +298,7 @@ export class Keyturn extends EventTarget {
     const asked = () => ask().catch((problem) => problem);
     const answer = await this.#repeated(asked, ({ remedy }) => remedy === "refresh");
     if (!(answer instanceof Error)) return answer;
-    if (answer.remedy === "login") this.#over(reasonOf(answer)); // the cookies contradict each other
+    if (answer.remedy === "login") this.#over(reasonOf(answer)); // cookies of two sessions
     throw answer;
   }
 
@@ -313,10 +317,11 @@ export class Keyturn extends EventTarget {
 
   async #ask(method, path, body) {
     const response = await this.#send(method, path, body);
-    const content = await response.json().catch(() => ({}));
-    if (!response.ok) throw problemOf(response, content);
+    const content = await response.json().catch(() => null);
+    if (!response.ok) throw problemOf(response, content ?? {});
+    if (content === null) throw unreachable(); // it was cut off
     this.#heardAt = Date.now();
-    return timed(response, content.data ?? {});
+    return timed(response, content.data);
   }
 
   async #send(method, path, body) {
@@ -331,7 +336,7 @@ export class Keyturn extends EventTarget {
         signal: AbortSignal.timeout(PATIENCE),
       });
     } catch {
-      throw new Problem({ code: "unreachable", message: "The server cannot be reached" });
+      throw unreachable();
     }
   }
 }
@@ -346,6 +351,10 @@ function reasonOf({ code, reason }) {
   return reason || own[code] || "unknown";
 }
 
+function unreachable() {
+  return new Problem({ code: "unreachable", message: "The server cannot be reached" });
+}
+
 function problemOf(response, { code, message, remedy, field, reason }) {
   return new Problem({
     code: code ?? "unexpected",
@@ -358,7 +367,7 @@ function problemOf(response, { code, message, remedy, field, reason }) {
   });
 }
 
-/** With `refreshIn`, the seconds to `refreshAt`; within sensible bounds, however wrong a clock is. */
+/** With `refreshIn`, the seconds to `refreshAt`; within bounds, however wrong a clock is. */
 function timed(response, data) {
   if (data.refreshAt === undefined) return data;
   const now = (Date.parse(response.headers.get("Date") ?? "") || Date.now()) / SECONDS;

@@ -63,7 +63,7 @@ async def chromium() -> AsyncIterator[Browser]:
 class Place:
     """A site with pages on a free port, and one user, Ada.
 
-    ``seen`` are the requests. Each is answered after ``delay()`` seconds, and by ``meddle``.
+    ``seen`` are the requests, once answered: each after ``delay()`` seconds, and by ``meddle``.
     """
 
     def __init__(self, here: Site, clock: Clock, url: str) -> None:
@@ -82,10 +82,11 @@ class Place:
         self.seen: list[str] = []
 
     async def answer(self, request: Request) -> Response:
-        self.seen.append(f"{request.method} {request.path}")
         if seconds := self.delay():
             await asyncio.sleep(seconds)
-        return await self.meddle(request)
+        response = await self.meddle(request)
+        self.seen.append(f"{request.method} {request.path}")
+        return response
 
     def count(self, request: str) -> int:
         """How often this was asked."""

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, expect
 from keyturn.core.errors import StoreUnavailable
 from keyturn.wire.http import Request, Response
 from tests.accounts.support import NEW_PASSWORD, PASSWORD
-from tests.browser.support import Person, Place, log_in, person, place
+from tests.browser.support import Person, Place, log_in, pass_time, person, place
 from tests.server.processes import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -266,7 +266,7 @@ async def test_whoever_types_on_is_not_interrupted(here: Place, ada: Person) -> 
     """A form that is being changed is not sent by itself."""
     await ada.context.clock.install()
     page = await ada.tab("/login")
-    here.break_down(StoreUnavailable())
+    here.break_down(StoreUnavailable(retry_after=25))
     await log_in(page)
     await page.get_by_role("alert").wait_for()
     tried = here.count("POST /login")
@@ -310,6 +310,24 @@ async def test_a_logout_shows_in_the_other_tabs(here: Place, ada: Person) -> Non
     await page.get_by_role("button", name="Log out").click()
 
     await expect(other.get_by_text("You have logged out on this device.")).to_be_visible()
+
+
+async def test_an_old_browsers_tabs_see_it_when_somebody_comes_back(
+    here: Place, ada: Person
+) -> None:
+    """Where tabs cannot tell each other, the server is asked on focus; never more than it takes."""
+    await ada.context.clock.install()
+    await ada.context.add_init_script("delete globalThis.BroadcastChannel")
+    other = await signed_in(ada, here)
+    page = await ada.tab("/logout")
+    await page.get_by_role("button", name="Log out").click()
+    await page.get_by_role("link", name="Log in again").wait_for()
+    await pass_time(here, ada, 20)
+
+    await other.evaluate("window.dispatchEvent(new Event('focus'))")
+
+    await expect(other.get_by_text("You have logged out on this device.")).to_be_visible()
+    ada.forgive(401)
 
 
 async def test_going_back_after_a_logout_shows_nothing_private(here: Place, ada: Person) -> None:

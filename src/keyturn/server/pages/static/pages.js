@@ -18,7 +18,9 @@ const findAll = (selector, within = document) => within.querySelectorAll(selecto
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
 /** Seconds to wait before try number `tries` + 1. */
-const backOff = (tries, retryAfter = 0) => Math.min(Math.max(2 ** tries, retryAfter), LONGEST_PAUSE);
+function backOff(tries, retryAfter = 0) {
+  return Math.min(Math.max(2 ** tries, retryAfter), LONGEST_PAUSE);
+}
 
 function goOn(notice = "") {
   location.replace(next || url("account", { notice }));
@@ -39,7 +41,7 @@ function say(element, text = "") {
 /** A refusal in words: ours where there are any, else the server's. */
 function wordsFor(problem) {
   if (problem.status === 0) return texts.unreachable;
-  if (problem.status === 503) return texts.unavailable;
+  if (problem.passes) return texts.unavailable;
   if (problem.code === "too_many_attempts") {
     return fill(texts.too_many_attempts, { wait: duration(problem.retryAfter) });
   }
@@ -52,8 +54,9 @@ function duration(seconds) {
 }
 
 /** The server says "username must have …"; beside the field its name need not be said. */
-function wordsBeside(field, message) {
-  const rest = message.startsWith(`${field} `) ? message.slice(field.length + 1) : message;
+function wordsBeside({ field, message }) {
+  const name = `${field} `;
+  const rest = message.startsWith(name) ? message.slice(name.length) : message;
   return `${rest[0].toUpperCase()}${rest.slice(1)}.`;
 }
 
@@ -64,7 +67,7 @@ const FIELD_OF = {
   password_refused: page === "change-password" ? "newPassword" : "password",
 };
 
-/** What each form asks for. `triedBefore`: an answer was lost, so what is asked may have been done. */
+/** What each form asks for. After a lost answer (`triedBefore`) it may have been done already. */
 const ACTIONS = {
   async login(values) {
     await keyturn.login(credentials(values));
@@ -93,7 +96,8 @@ const ACTIONS = {
 
 function credentials({ identifier, password, remember }) {
   const name = identifier.trim();
-  return { [name.includes("@") ? "email" : "username"]: name, password, remember: remember === "on" };
+  const kind = name.includes("@") ? "email" : "username";
+  return { [kind]: name, password, remember: remember === "on" };
 }
 
 function enliven(form) {
@@ -129,7 +133,7 @@ function enliven(form) {
     say(button, problem.passes ? texts.retry_now : label);
     const field = form.elements[problem.field || FIELD_OF[problem.code]];
     if (field) {
-      sayBeside(field, problem.field ? wordsBeside(problem.field, problem.message) : fieldWords(problem));
+      sayBeside(field, texts[problem.code] ?? wordsBeside(problem));
       field.focus();
       return;
     }
@@ -153,10 +157,6 @@ function enliven(form) {
     say(button, label);
   });
   button.disabled = false;
-}
-
-function fieldWords(problem) {
-  return texts[problem.code] ?? wordsBeside("", problem.message);
 }
 
 function isComplete(form) {
