@@ -74,6 +74,7 @@ async def show_errors(page: Page) -> None:
 async def ask_to_end_others(page: Page) -> None:
     await page.get_by_role("button", name="Sign out all other devices").click()
     await page.get_by_role("dialog").wait_for()
+    await page.evaluate("window.scrollTo(0, 300)")
 
 
 async def nothing(page: Page) -> None:
