@@ -44,6 +44,7 @@ class App:
         answer: Answer | None = None,
         lifespan: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
     ) -> None:
+        self._endpoints = endpoints
         self._answer = endpoints.handle if answer is None else answer
         self._lifespan = lifespan
         self._base_path = endpoints.settings.base_path
