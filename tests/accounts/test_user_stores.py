@@ -455,6 +455,29 @@ async def test_a_user_is_not_deleted_on_an_old_reading(store: Store, users: User
     assert await users.get(ADA.id) is None
 
 
+async def test_of_many_who_delete_a_user_one_does(store: Store, users: UserStore) -> None:
+    """However many try at once; and no sign-in among them outlives it."""
+    await users.add(ADA, "hash")
+    session = Session(sid="".ljust(22, "A"), user_id=ADA.id, secret=bytes(32), created_at=START)
+
+    async def begin(sid: str) -> None:
+        await store.add(
+            replace(session, sid=sid.ljust(22, "A")),
+            limit=50,
+            replaces=None,
+            epoch=0,
+            cutoffs_until=START,
+        )
+
+    deletions = [users.delete(ADA.id, DELETION) for _ in range(5)]
+    sign_ins = [begin(f"s{n}") for n in range(10)]
+    done = await asyncio.gather(*sign_ins[:5], *deletions, *sign_ins[5:])
+
+    assert sum(cutoffs is not None for cutoffs in done[5:10]) == 1
+    assert await store.list_sessions(ADA.id) == []
+    assert await store.user_epoch(ADA.id) == 1
+
+
 async def test_the_account_of_a_reset_is_found_until_it_ends(users: UserStore) -> None:
     """By its digest alone; to the second."""
     await users.add(ADA, "hash")

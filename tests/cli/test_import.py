@@ -135,6 +135,13 @@ def test_a_line_without_end_takes_no_memory(keyturn: Command) -> None:
     assert result.stderr == "line 1: Input data was truncated\n"
 
 
+def test_a_list_cannot_command_the_terminal(keyturn: Command) -> None:
+    """A reason may name what is in the line."""
+    result = keyturn("users", "import", "-", typed=line("bob", **{"\x1b[2J": 1}))
+
+    assert result.stderr == "line 1: Object contains unknown field `?[2J`\n"
+
+
 def test_a_long_list_is_taken_in_pieces(keyturn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines keep their numbers across them."""
     monkeypatch.setattr(importing, "_BATCH", 10)

@@ -424,6 +424,23 @@ def test_a_link_resets_the_password_once(keyturn: Command) -> None:
     assert keyturn.meanwhile(reset) == [shown(keyturn)["id"], "reset_token_invalid"]
 
 
+def test_a_running_server_takes_the_token_of_a_link(tmp_path: Path) -> None:
+    """And no other; then the password is the new one."""
+    with serving(tmp_path) as server, server.client() as client:
+        register(client)
+        made = run_keyturn(tmp_path, "users", "reset-link", "ada")
+        token = urlsplit(made.stdout.strip()).fragment.removeprefix("token=")
+        body = {"token": token, "newPassword": "another long sentence"}
+        answers = [client.post("/reset-password", json=body) for _ in range(2)]
+        login = {"username": "ada", "password": "another long sentence"}
+        signed_in = client.post("/login", json=login)
+
+    assert [answer.status_code for answer in answers] == [200, 400]
+    assert answers[1].json()["code"] == "reset_token_invalid"
+    assert signed_in.status_code == 200
+    assert token not in server.errors.read_text()
+
+
 def test_a_link_for_a_disabled_user_is_refused(keyturn: Command) -> None:
     """They could not sign in with the new password, either."""
     keyturn.told("users", "disable", "ada")

@@ -12,7 +12,7 @@ import click
 from keyturn.core.errors import Unavailable
 from keyturn.server.exits import FAILED
 
-from .output import as_json_option, tell
+from .output import as_json_option, printable, tell
 from .running import with_parts
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class _Report:
 
 
 def _complain(number: int, why: str) -> None:
-    click.echo(f"line {number}: {why}", err=True)
+    click.echo(f"line {number}: {printable(why)}", err=True)
 
 
 def _numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-__all__ = ["as_json_option", "iso", "show", "show_one", "tell"]
+__all__ = ["as_json_option", "iso", "printable", "show", "show_one", "tell"]
 
 _LAST_SECOND: Final = 253_402_300_799
 """Of the year 9999, beyond which there are no dates."""
@@ -53,6 +53,10 @@ def tell(sentence: str, row: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _cell(value: Any) -> str:
-    """Without what could command the terminal: some of it was sent by strangers."""
     text = " ".join(value) if isinstance(value, list) else str("" if value is None else value)
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """Without what could command the terminal: some of it was sent by strangers."""
     return "".join(character if character.isprintable() else "?" for character in text)

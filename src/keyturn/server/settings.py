@@ -232,9 +232,7 @@ class Settings:
     ] = False
     registration: Annotated[
         Literal["open", "closed"],
-        _Setting(
-            _one_of("open", "closed"), "open, or closed: only `keyturn users add` makes users"
-        ),
+        _Setting(_one_of("open", "closed"), "open, or closed: only `keyturn users` adds users"),
     ] = "open"
     pages: Annotated[
         bool, _Setting(_flag, "Whether there are pages for people, beside the endpoints")
