@@ -21,7 +21,7 @@ from keyturn.sessions import Sessions
 from keyturn.stores import Store, open_store, store_exists
 from keyturn.stores.sqlite.opening import APPLICATION_ID
 from keyturn.wire.endpoints import Endpoints
-from keyturn.wire.settings import CookieSettings, WireSettings
+from keyturn.wire.settings import CookieSettings, WireSettings, check_random
 
 from .databases import file_of
 from .secret_files import (
@@ -121,6 +121,8 @@ def check_settings(settings: Settings) -> None:
     policy_of(settings)
     wire_settings_of(settings)
     _password_rules_of(settings)
+    if settings.metrics_token:
+        check_random("metrics_token", settings.metrics_token)
     if _has_configured_secrets(settings):
         find_secrets(settings)
 
@@ -220,14 +222,28 @@ async def application(settings: Settings) -> AsyncIterator[App]:
     try:
         async with parts.sessions, _swept(parts.accounts):
             endpoints = Endpoints(parts.sessions, parts.accounts, wire_settings)
-            yield App(endpoints, answer=_pages(endpoints, parts, settings))
+            answer = _with_pages(endpoints, parts, settings)
+            async with _measured(answer, parts, settings) as answer:
+                yield App(endpoints, answer=answer)
     finally:
         await parts.close()
 
 
-def _pages(endpoints: Endpoints, parts: Parts, settings: Settings) -> Answer | None:
+@asynccontextmanager
+async def _measured(answer: Answer, parts: Parts, settings: Settings) -> AsyncIterator[Answer]:
+    if not settings.metrics_token:
+        yield answer
+        return
+    from .metrics import Metrics
+
+    metrics = Metrics(settings.metrics_token, answer, parts.sessions)
+    async with metrics.watching():
+        yield metrics.handle
+
+
+def _with_pages(endpoints: Endpoints, parts: Parts, settings: Settings) -> Answer:
     if not settings.pages:
-        return None
+        return endpoints.handle
     from .pages.routes import Pages  # and with it Jinja, which a server without pages never loads
 
     pages = Pages(

@@ -27,6 +27,7 @@ from keyturn.integrations.asgi import App
 
 from .assembly import application, prepare
 from .connections import SECONDS_IDLE, Connection, raise_file_limit
+from .counting import counting_together, forget_worker
 from .exits import MISCONFIGURED, exit_code, told
 from .settings import Settings, unknown_proxy
 
@@ -73,9 +74,10 @@ def serve(settings: Settings, listener: socket.socket, workers: int) -> int:
         log.warning(advice)
     host, port = listener.getsockname()[:2]
     print(f"Keyturn listens on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201
-    if workers > 1:
-        return _supervise(settings, listener, workers)
-    _work(settings, listener)
+    with counting_together(settings):
+        if workers > 1:
+            return _supervise(settings, listener, workers)
+        _work(settings, listener)
     return 0
 
 
@@ -152,6 +154,7 @@ def _supervise(settings: Settings, listener: socket.socket, count: int) -> int:
         while signal.sigwait(_AWAITED) == signal.SIGCHLD:
             for pid, code in _ended():
                 lived = time.monotonic() - started.pop(pid)
+                forget_worker(pid)
                 if code == MISCONFIGURED:
                     return code
                 log.error("worker %d ended with %d; another takes its place", pid, code)

@@ -259,6 +259,14 @@ class Settings:
             " several may be good at once, none: nobody can",
         ),
     ] = dataclasses.field(default=(), repr=False)
+    metrics_token: Annotated[
+        str,
+        _Setting(
+            _optional_text,
+            "What Prometheus presents at /metrics, at least 32 random characters; none: nothing is"
+            " there",
+        ),
+    ] = dataclasses.field(default="", repr=False)
     event_retention: Annotated[int, _Setting(_seconds, "How long events are kept")] = 90 * DAY
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
