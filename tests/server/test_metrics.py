@@ -99,7 +99,7 @@ def test_how_stale_the_worst_worker_is_is_told(tmp_path: Path) -> None:
         return figures(server)["keyturn_revocations_known_timestamp_seconds",]
 
     with measured(tmp_path, "--workers", "2") as server:
-        until(lambda: all(is_counting(tmp_path, pid) for pid in server.workers()))
+        until(lambda: [is_counting(tmp_path, pid) for pid in server.workers()] == [True, True])
         stopped = next(iter(server.workers()))
         os.kill(stopped, signal.SIGSTOP)
         stopped_at = time.time()
