@@ -95,6 +95,11 @@ export class Keyturn extends EventTarget {
     return this.#withAccess(() => this.#begin("change-password", { currentPassword, newPassword }));
   }
 
+  /** Sets another password, by the token of a link. Every session ends, and none begins. */
+  resetPassword(token, newPassword) {
+    return this.#ask("POST", "reset-password", { token, newPassword });
+  }
+
   /** Ends the session. Where that cannot be recorded (503), the cookies are gone all the same. */
   async logout() {
     try {

@@ -88,6 +88,7 @@ SHOTS: Final[tuple[Shot, ...]] = (
     ("login-refused", "/login", False, show_trouble),
     ("register", "/register", False, nothing),
     ("register-refused", "/register", False, show_errors),
+    ("reset-password", "/reset-password#token=x", False, nothing),
     ("signed-out", "/signed-out?reason=revoked_by_user", False, nothing),
     ("not-found", "/nothing", False, nothing),
     ("account", "/account", True, nothing),

@@ -404,6 +404,39 @@ async def test_the_password_is_changed_and_one_stays_signed_in(
         await expect(other).to_have_url(f"{ada.url}/account")
 
 
+async def reset_link(here: Place) -> str:
+    """As `keyturn users reset-link` prints it, without the host."""
+    user = await here.here.accounts.find_user("ada")
+    return f"/reset-password#token={await here.here.accounts.make_reset_token(user.id)}"
+
+
+async def test_a_forgotten_password_is_set_anew_by_a_link(here: Place, ada: Person) -> None:
+    """Its token is gone from the address at once; then one logs in."""
+    page = await ada.tab(await reset_link(here))
+    await expect(page).to_have_url(f"{here.url}/reset-password")
+
+    await page.get_by_label("New password").fill(NEW_PASSWORD)
+    await page.get_by_role("button", name="Set password").click()
+
+    await expect(page.get_by_text("Your new password is set")).to_be_visible()
+    await page.get_by_role("link", name="Log in again").click()
+    await log_in(page, password=NEW_PASSWORD)
+    await expect(page).to_have_url(f"{here.url}/account")
+
+
+async def test_a_link_that_is_over_says_so(here: Place, ada: Person) -> None:
+    """And what to do."""
+    link = await reset_link(here)
+    await reset_link(here)
+    page = await ada.tab(link)
+
+    await page.get_by_label("New password").fill(NEW_PASSWORD)
+    await page.get_by_role("button", name="Set password").click()
+
+    await expect(page.get_by_role("alert")).to_contain_text("Ask for another one.")
+    ada.forgive(400)
+
+
 @pytest.mark.parametrize(
     ("current", "new", "field", "said"),
     [

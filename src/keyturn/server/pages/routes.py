@@ -92,6 +92,7 @@ class Pages:
             "": self._home,  # the base path without a slash
             "/": self._home,
             "/login": self._login,
+            "/reset-password": self._reset_password,
             "/signed-out": self._signed_out,
         }
         if self._settings.registration == "open":
@@ -172,6 +173,10 @@ class Pages:
             return self._go_on(request)
         next_page = self._next(request)
         return self._html("register", next=next_page, password_length=self._password_length)
+
+    async def _reset_password(self, _request: Request, _visitor: Visitor) -> Response:
+        """The token is behind the ``#``, which browsers do not send."""
+        return self._html("reset_password", password_length=self._password_length)
 
     async def _signed_out(self, request: Request, visitor: Visitor) -> Response:
         if isinstance(visitor, Known):

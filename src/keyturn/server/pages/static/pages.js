@@ -62,9 +62,12 @@ function wordsBeside({ field, message }) {
 
 // ── forms ───────────────────────────────────────────────────────────────────────────────────────
 
+/** A link to set a password has its token behind the #: neither servers nor their logs see it. */
+const resetToken = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
+
 const FIELD_OF = {
   current_password_wrong: "currentPassword",
-  password_refused: page === "change-password" ? "newPassword" : "password",
+  password_refused: page === "register" ? "password" : "newPassword",
 };
 
 /** What each form asks for. After a lost answer (`triedBefore`) it may have been done already. */
@@ -88,6 +91,10 @@ const ACTIONS = {
   async "change-password"({ currentPassword, newPassword }) {
     await keyturn.changePassword(currentPassword, newPassword);
     location.replace(url("account", { notice: "password_changed" }));
+  },
+  async "reset-password"({ newPassword }) {
+    await keyturn.resetPassword(resetToken, newPassword);
+    location.replace(url("signed-out", { reason: "password_reset" }));
   },
   async logout() {
     await keyturn.logout();
@@ -317,4 +324,5 @@ if (resume !== undefined) resumeSession();
 const address = new URL(location.href);
 const spent = ["notice", "keyturn-late"].filter((name) => address.searchParams.has(name));
 for (const name of spent) address.searchParams.delete(name);
-if (spent.length > 0) history.replaceState(null, "", address);
+if (resetToken) address.hash = "";
+if (spent.length > 0 || resetToken) history.replaceState(null, "", address);
