@@ -63,6 +63,11 @@ async def look_away(page: Page) -> None:
     await page.evaluate("look(false)")
 
 
+async def look_again(page: Page) -> None:
+    """Somebody comes back from there."""
+    await page.evaluate("look(true)")
+
+
 async def until_answered(page: Page) -> None:
     """Wait for the end of an exchange that is under way."""
     await page.evaluate("navigator.locks.request('keyturn /', () => {})")
@@ -282,7 +287,7 @@ async def two_tabs(here: Place, somebody: Person) -> AsyncIterator[list[BaseExce
         done = await asyncio.gather(
             *(chance.choice(actions)(page) for page in tabs), return_exceptions=True
         )
-        await asyncio.gather(*(page.evaluate("look(true)") for page in tabs))
+        done += await asyncio.gather(*map(look_again, tabs), return_exceptions=True)
         yield [result for result in done if isinstance(result, BaseException)]
 
 
