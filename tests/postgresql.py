@@ -131,6 +131,11 @@ class Server:
             return False
         return True
 
+    @property
+    def pid(self) -> int:
+        """Of the process whose children are all the others."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
     def has_ended(self) -> bool:
         """Whether it does not run any more, for whatever reason."""
         return not (self._data / "postmaster.pid").exists()

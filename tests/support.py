@@ -48,9 +48,11 @@ def engine(store: Store, clock: Clock, *, policy: Policy | None = None, **option
 async def loaded(store: Store, clock: Clock, **options: Any) -> AsyncIterator[Sessions]:
     """Sessions with keys and cutoffs read, and nothing running in the background."""
     sessions = engine(store, clock, **options)
-    await sessions.load()
-    yield sessions
-    await sessions.close()
+    try:
+        await sessions.load()
+        yield sessions
+    finally:
+        await sessions.close()
 
 
 def state_of(store: MemoryStore) -> dict[str, Any]:
@@ -61,6 +63,16 @@ def state_of(store: MemoryStore) -> dict[str, Any]:
 def restore(store: MemoryStore, backup: dict[str, Any]) -> None:
     """What was done since the backup is lost."""
     vars(store).update(copy.deepcopy(backup))
+
+
+class Altered:
+    """A store that does what another one does, but for the methods of whoever derives from this."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
 
 
 class Meddling:

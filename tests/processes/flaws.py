@@ -1,68 +1,68 @@
-"""Stores with a mistake each, which the tests of this folder must notice."""
+"""Stores with a mistake each, which the tests of this folder must notice. They are made of a sound
+one, of whichever kind.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-import apsw
 from msgspec.structs import replace
 
-from keyturn.core.model import Claims, Cutoff, Session
+from keyturn.core.model import Claims, Cutoff, EndReason, Session
 from keyturn.stores.base import Ending, Swap
-from keyturn.stores.sqlite import SQLiteStore
+from tests.support import Altered
 
 __all__ = ["FLAWS"]
 
 
-class BlindSwap(SQLiteStore):
+class BlindSwap(Altered):
     """Whoever writes last wins, whatever the row has become since it was read."""
 
     async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
-        return await self.engine.write(lambda connection: _overwrite(connection, swaps))
+        rows = await self.store.get([swap.old.sid for swap in swaps])
+        await self.store.swap([replace(swap, old=rows[swap.old.sid]) for swap in swaps])
+        return [True] * len(swaps)
 
 
-def _overwrite(connection: apsw.Connection, swaps: Sequence[Swap]) -> list[bool]:
-    for swap in swaps:
-        new = swap.new
-        connection.execute(
-            "UPDATE session SET generation = ?, parent = ?, first_child = ?, previous_parent = ?,"
-            " turned_at = ? WHERE sid = ?",
-            (
-                new.generation,
-                new.parent,
-                new.first_child,
-                new.previous_parent,
-                new.turned_at,
-                new.sid,
-            ),
-        )
-    return [True] * len(swaps)
-
-
-class NoEpochCheck(SQLiteStore):
+class NoEpochCheck(Altered):
     """A sign-in is never refused for a change that happened meanwhile."""
 
     async def add(self, session: Session, *, epoch: int, **others: Any) -> list[Cutoff] | None:
-        epoch = await self.user_epoch(session.user_id)
-        return await super().add(session, epoch=epoch, **others)
+        epoch = await self.store.user_epoch(session.user_id)
+        return await self.store.add(session, epoch=epoch, **others)
 
 
-class SilentEnd(SQLiteStore):
+class LateEviction(Altered):
+    """Who is beyond the limit is looked up before the sign-in, not in its transaction."""
+
+    async def add(
+        self, session: Session, *, limit: int, cutoffs_until: int, **others: Any
+    ) -> list[Cutoff] | None:
+        newest_first = await self.store.list_sessions(session.user_id)
+        added = await self.store.add(session, limit=1000, cutoffs_until=cutoffs_until, **others)
+        beyond = [each.sid for each in newest_first[limit - 1 :]]
+        evicted = Ending(EndReason.EVICTED, session.created_at, cutoffs_until)
+        return added and added + await self.store.end(beyond, evicted)
+
+
+class SilentEnd(Altered):
     """No other process learns of an end."""
 
     async def end(
         self, sids: Sequence[str], ending: Ending, *, generation: int | None = None
     ) -> list[Cutoff]:
         silent = replace(ending, cutoffs_until=0)
-        return await super().end(sids, silent, generation=generation)
+        return await self.store.end(sids, silent, generation=generation)
 
 
-class SilentClaims(SQLiteStore):
+class SilentClaims(Altered):
     """No other process learns that claims changed."""
 
     async def set_claims(self, user_id: str, claims: Claims, **others: Any) -> list[Cutoff]:
-        return await super().set_claims(user_id, claims, **{**others, "cutoffs_until": 0})
+        return await self.store.set_claims(user_id, claims, **{**others, "cutoffs_until": 0})
 
 
-FLAWS: Final = {flaw.__name__: flaw for flaw in (BlindSwap, NoEpochCheck, SilentEnd, SilentClaims)}
+FLAWS: Final = {
+    flaw.__name__: flaw for flaw in (BlindSwap, NoEpochCheck, LateEviction, SilentEnd, SilentClaims)
+}

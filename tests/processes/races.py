@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from tests.processes.team import Encounters, Team, team
+import msgspec
+
+from tests.processes.team import Deed, Encounters, Team, team
 from tests.processes.worker import Answer, Pair
+from tests.support import START
 
-__all__ = ["USERNAME", "Round", "Stage", "Wrong", "expect", "race"]
+__all__ = ["Round", "Stage", "Wrong", "expect", "race"]
 
-USERNAME: Final = "ada"
-ROUNDS: Final = 300
-
-_HOUR: Final = 3600
+_STAGES: Final = 5
+_PAUSE: Final = 36_000  # seconds from one round to the next
 
 
 class Wrong(Exception):
@@ -22,47 +23,76 @@ class Wrong(Exception):
 
 
 class Stage:
-    """The processes, one user, and the round that is being played."""
+    """Where one round after the other is played by a user of its own. There are several, with the
+    same processes, which are kept busy so; and with the same time, but for what a round adds to it.
+    """
 
-    def __init__(self, processes: Team, user_id: str, password: str) -> None:
-        self.processes = processes
-        self.encounters = Encounters()
-        self.user_id = user_id
-        self.password = password
+    def __init__(self, processes: Team, encounters: Encounters, username: str) -> None:
+        self.username = username
+        self.password = "quixotic-otters"
+        self.user_id = ""
+        self.now = START
         self.round = 0
+        self._processes = processes
+        self._encounters = encounters
 
-    async def log_in(self) -> Pair:
-        """A session that began before the race, of a user whom the last one may have disabled."""
-        await self.processes.do("enable", self.user_id)
-        return Pair(*await self.processes.do("login", USERNAME, self.password))
+    async def settle_down(self) -> None:
+        self.user_id = await self.do("register", self.username, self.password)
 
-    async def meet(self, deed: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Answer, Answer]:
-        """The answers to two deeds, each with its arguments, done by two processes at once."""
-        return await self.processes.two_do(deed, other, self.encounters.lead)
+    async def play(self, play: Round, number: int) -> bool:
+        self.round = number
+        self.now = START + _PAUSE * number
+        return await play(self)
 
-    async def expect_dead(self, pair: Pair) -> None:
-        """The end has been acknowledged, so no process accepts either token."""
-        for answer in await self.processes.all_do("verify", pair.access):
-            expect(answer.refusal == "access_token_revoked", "access token outlives the end")
-        for answer in await self.processes.all_do("refresh", pair.refresh):
-            expect(answer.refusal.startswith("session_revoked"), "refresh token outlives the end")
+    async def do(self, *deed: Any) -> Any:
+        """Have a process do what cannot be refused."""
+        return await self._processes.do(deed, self.now)
 
-    async def expect_alive(self, pair: Pair) -> None:
-        """Every process accepts both tokens."""
-        answers = await self.processes.all_do("verify", pair.access)
-        answers += await self.processes.all_do("refresh", pair.refresh)
-        for answer in answers:
-            expect(not answer.refusal, "logged out by mistake")
+    async def all_do(self, *deed: Any) -> list[Answer]:
+        """What each process answers."""
+        return await self._processes.all_do(deed, self.now)
 
-    async def expect_claims(self, pair: Pair, username: str) -> None:
+    async def sign_in(self) -> Pair:
+        """A session that began before the race."""
+        return Pair(*await self.do("create", self.user_id, self.username))
+
+    async def meet(self, deed: Deed, other: Deed) -> tuple[Answer, Answer]:
+        """The answers to two deeds, done by two processes at once."""
+        return await self._processes.two_do(deed, other, self.now, self._encounters.lead)
+
+    async def expect_fates(self, *, dead: Sequence[Pair], alive: Sequence[Pair] = ()) -> None:
+        """No process accepts a token of the dead, whose end has been acknowledged; every process
+        accepts those of the living.
+        """
+        fates = await self._try_out(*dead, *alive)
+        for checks, exchanges in fates[: len(dead)]:
+            for answer in checks:
+                expect(answer.refusal == "access_token_revoked", "access token outlives the end")
+            for answer in exchanges:
+                over = answer.refusal.startswith("session_revoked")
+                expect(over, "refresh token outlives the end")
+        for checks, exchanges in fates[len(dead) :]:
+            for answer in checks + exchanges:
+                expect(not answer.refusal, "logged out by mistake")
+
+    async def expect_claims(self, username: str, *pairs: Pair) -> None:
         """No process accepts other claims, and an exchange brings these."""
-        for answer in await self.processes.all_do("verify", pair.access):
-            void = answer.refusal == "access_token_revoked"
-            expect(void or answer.value == username, "old claims are accepted")
-        for answer in await self.processes.all_do("refresh", pair.refresh):
-            expect(not answer.refusal, "logged out by mistake")
-            renewed = await self.processes.do("username_in", Pair(*answer.value).access)
-            expect(renewed == username, "an exchange brings old claims")
+        for checks, exchanges in await self._try_out(*pairs):
+            for answer in checks:
+                void = answer.refusal == "access_token_revoked"
+                expect(void or answer.value == username, "old claims are accepted")
+            for answer in exchanges:
+                expect(not answer.refusal, "logged out by mistake")
+                expect(Pair(*answer.value).username == username, "an exchange brings old claims")
+
+    async def _try_out(self, *pairs: Pair) -> list[tuple[list[Answer], list[Answer]]]:
+        """Of each pair, what all processes answer to the access token, and to the refresh token."""
+        answers = await self.all_do("try_out", *pairs)
+        tried = [msgspec.convert(answer.value, list[tuple[Answer, Answer]]) for answer in answers]
+        return [
+            ([check for check, _ in outcomes], [exchange for _, exchange in outcomes])
+            for outcomes in zip(*tried, strict=True)
+        ]
 
 
 Round = Callable[[Stage], Awaitable[bool]]
@@ -73,20 +103,23 @@ Raises:
 """
 
 
-async def race(folder: Path, play: Round, *, flaw: str = "") -> Encounters:
-    """Play many rounds on a new file in ``folder`` and tell how often which deed was first.
+async def race(url: str, play: Round, *, rounds: int, flaw: str = "") -> Encounters:
+    """Play many rounds on the new store at ``url`` and tell how often which deed was first.
 
     Raises:
         Wrong: what must never happen has happened.
     """
-    password = "quixotic-otters"
-    async with team(folder, flaw) as processes:
-        user_id = await processes.do("register", USERNAME, password)
-        stage = Stage(processes, user_id, password)
-        for stage.round in range(ROUNDS):
-            processes.now += _HOUR
-            stage.encounters.saw(first=await play(stage))
-        return stage.encounters
+    encounters = Encounters()
+    async with team(url, flaw) as processes:
+        stages = [Stage(processes, encounters, f"ada-{number}") for number in range(_STAGES)]
+        await asyncio.gather(*(stage.settle_down() for stage in stages))
+        for number in range(1, rounds // _STAGES + 1):
+            playing = (stage.play(play, number) for stage in stages)
+            for outcome in await asyncio.gather(*playing, return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                encounters.saw(first=outcome)
+    return encounters
 
 
 def expect(condition: bool, otherwise: str) -> None:  # noqa: FBT001

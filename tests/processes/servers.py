@@ -1,4 +1,4 @@
-"""Several ``keyturn serve`` on one file, each with a port of its own."""
+"""Several ``keyturn serve`` on one store, each with a port of its own."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from tests.processes.http_client import Connection, Reply, connected
-from tests.server.processes import ADA, Server, serving
+from tests.server.processes import ADA, Server, run_keyturn, serving
 
 __all__ = [
     "SERVERS",
     "Application",
     "connections",
     "listening",
+    "made",
     "register",
     "served",
     "serving_at_once",
@@ -38,6 +39,14 @@ def listening() -> socket.socket:
     # asyncio does it only for sockets that name their protocol; and two writes would take 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def made(folder: Path, url: str) -> dict[str, str]:
+    """Make the store at ``url``, and a secret in ``folder``. Returns the servers' settings."""
+    settings = {"KEYTURN_DATABASE_URL": url}
+    init = run_keyturn(folder, "init", **settings)
+    assert init.returncode == 0, init.stderr
+    return settings
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
-"""Several ``worker`` processes on one file, and how to have two of them act at the same moment."""
+"""Several ``worker`` processes on one store, and how to have two of them act at the same moment."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -16,9 +17,8 @@ import msgspec
 
 from tests.processes import worker
 from tests.processes.worker import Answer, Order
-from tests.support import START
 
-__all__ = ["PATIENCE", "ROOT", "Encounters", "Team", "Worker", "team"]
+__all__ = ["PATIENCE", "ROOT", "Deed", "Encounters", "Team", "Worker", "team"]
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -26,58 +26,69 @@ PATIENCE: Final = 20
 """Seconds after which a process is not slow, but stuck."""
 
 _HEAD_START: Final = 0.004  # seconds for orders to arrive
-_STEP: Final = 0.0001
+_STEP: Final = 0.0003
 _JITTER: Final = 0.001
 
 
+Deed = tuple[Any, ...]
+"""What a worker can do, by its name, with its arguments."""
+
+
 class Worker:
-    """One of the processes."""
+    """One of the processes. It does all that it is told at once."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._numbers = itertools.count()
+        self._awaited: dict[int, asyncio.Future[Answer]] = {}
+        self._listening = asyncio.create_task(self._listen())
 
-    async def do(self, order: Order) -> Answer:
+    async def do(self, deed: Deed, now: int, moment: float = 0) -> Answer:
         assert self._process.stdin
-        assert self._process.stdout
+        number = next(self._numbers)
+        name, *arguments = deed
+        order = Order(number, name, arguments, now, moment)
         self._process.stdin.write(msgspec.json.encode(order) + b"\n")
+        self._awaited[number] = asyncio.get_running_loop().create_future()
         async with asyncio.timeout(PATIENCE):
-            return msgspec.json.decode(await self._process.stdout.readline(), type=Answer)
+            return await self._awaited[number]
+
+    async def _listen(self) -> None:
+        assert self._process.stdout
+        while line := await self._process.stdout.readline():
+            number, answer = msgspec.json.decode(line, type=tuple[int, Answer])
+            self._awaited.pop(number).set_result(answer)
 
     async def end(self) -> None:
-        await self._process.communicate(b"")
-        assert self._process.returncode == 0
+        assert self._process.stdin
+        self._process.stdin.close()
+        await self._listening
+        assert await self._process.wait() == 0
 
 
 class Team:
-    """The processes, and the time on their clocks."""
+    """The processes."""
 
     def __init__(self, workers: list[Worker]) -> None:
         self._workers = workers
-        self.now = START
 
-    async def do(self, deed: str, *arguments: Any) -> Any:
+    async def do(self, deed: Deed, now: int) -> Any:
         """Have the last of them do what cannot be refused."""
-        answer = await self._workers[-1].do(self._order(deed, arguments))
+        answer = await self._workers[-1].do(deed, now)
         assert not answer.refusal
         return answer.value
 
-    async def all_do(self, deed: str, *arguments: Any) -> list[Answer]:
+    async def all_do(self, deed: Deed, now: int) -> list[Answer]:
         """What each of them answers."""
-        order = self._order(deed, arguments)
-        return await asyncio.gather(*(worker.do(order) for worker in self._workers))
+        return await asyncio.gather(*(worker.do(deed, now) for worker in self._workers))
 
-    async def two_do(
-        self, one: tuple[Any, ...], other: tuple[Any, ...], lead: float
-    ) -> tuple[Answer, Answer]:
+    async def two_do(self, one: Deed, other: Deed, now: int, lead: float) -> tuple[Answer, Answer]:
         """Release a deed on one process, and ``lead`` seconds later (or sooner) one on another."""
         moment = time.monotonic() + _HEAD_START
         return await asyncio.gather(
-            self._workers[0].do(self._order(one[0], one[1:], moment + max(0, -lead))),
-            self._workers[1].do(self._order(other[0], other[1:], moment + max(0, lead))),
+            self._workers[0].do(one, now, moment + max(0, -lead)),
+            self._workers[1].do(other, now, moment + max(0, lead)),
         )
-
-    def _order(self, deed: str, arguments: tuple[Any, ...], moment: float = 0) -> Order:
-        return Order(deed, list(arguments), self.now, moment)
 
 
 class Encounters:
@@ -104,12 +115,12 @@ class Encounters:
 
 
 @asynccontextmanager
-async def team(folder: Path, flaw: str = "") -> AsyncIterator[Team]:
-    """Three processes on a new file in ``folder``."""
-    command = [sys.executable, "-m", worker.__name__, str(folder / "keyturn.db"), flaw]
+async def team(url: str, flaw: str = "", *, size: int = 3) -> AsyncIterator[Team]:
+    """So many processes on the new store at ``url``."""
+    command = [sys.executable, "-m", worker.__name__, url, flaw]
     workers = [
         Worker(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, cwd=ROOT))
-        for _ in range(3)
+        for _ in range(size)
     ]
     try:
         yield Team(workers)

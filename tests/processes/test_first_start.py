@@ -24,6 +24,7 @@ from tests.processes.team import ROOT
 from tests.server.processes import run_keyturn
 
 NEVER: Final = 0
+SECRET: Final = "correct-horse-battery-staple-0123456789"
 
 
 async def test_servers_that_start_at_once_make_one_of_everything(tmp_path: Path) -> None:
@@ -40,15 +41,17 @@ async def test_servers_that_start_at_once_make_one_of_everything(tmp_path: Path)
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["keyturn.db", "secret"]
 
 
-async def test_inits_that_run_at_once_make_one_key(tmp_path: Path) -> None:
+async def test_inits_that_run_at_once_make_one_key(url: str, tmp_path: Path) -> None:
     """With a secret of the operator's, nothing but the database itself keeps them apart."""
-    secret = {"KEYTURN_SECRET": "correct-horse-battery-staple-0123456789"}
-    inits = [asyncio.to_thread(run_keyturn, tmp_path, "init", **secret) for _ in range(8)]
+    settings = {"KEYTURN_DATABASE_URL": url, "KEYTURN_SECRET": SECRET}
+    inits = [asyncio.to_thread(run_keyturn, tmp_path, "init", **settings) for _ in range(8)]
     codes = [init.returncode for init in await asyncio.gather(*inits)]
-    keys = run_keyturn(tmp_path, "keys", "list", "--json", **secret)
+    keys = run_keyturn(tmp_path, "keys", "list", "--json", **settings)
+    found = run_keyturn(tmp_path, "doctor", **settings)
 
     assert codes == [0] * 8
     assert len(json.loads(keys.stdout)) == 1
+    assert "WRONG" not in found.stdout
 
 
 class Starter:

@@ -1,5 +1,5 @@
-"""A process with an engine and accounts of its own on a file that others use as well. It does what
-it is told, a line of JSON after the other: ``python -m tests.processes.worker FILE [FLAW]``.
+"""A process with an engine and accounts of its own on a store that others use as well. It does what
+it is told, each line of JSON as soon as it comes: ``python -m tests.processes.worker URL [FLAW]``.
 """
 
 from __future__ import annotations
@@ -7,21 +7,33 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Awaitable
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
+import uvloop
 
 from keyturn.accounts import Accounts, PasswordHashing, open_users
 from keyturn.accounts.argon2id import Argon2id
-from keyturn.core.errors import KeyturnError, SessionOver
-from keyturn.core.model import Claims, Tokens
+from keyturn.core import base64url
+from keyturn.core.errors import KeyturnError, RowUnavailable, SessionOver, Unavailable
+from keyturn.core.model import Claims, EndReason, Policy, Tokens
 from keyturn.sessions import Sessions
-from keyturn.stores.sqlite import SQLiteStore
+from keyturn.stores import open_store
 from tests.processes.flaws import FLAWS
-from tests.support import Clock, engine
+from tests.support import START, Clock, engine
 
-__all__ = ["Answer", "Order", "Pair"]
+__all__ = ["MAX_SESSIONS", "Answer", "Order", "Pair"]
+
+MAX_SESSIONS: Final = 5
+
+# Seconds that waking up may take: of an event loop, and of a thread.
+_SLOW_TO_WAKE: Final = 0.0015
+_QUICK_TO_WAKE: Final = 0.0002
+
+_now: ContextVar[int] = ContextVar("now", default=START)
 
 
 class Pair(NamedTuple):
@@ -30,10 +42,17 @@ class Pair(NamedTuple):
     access: str
     refresh: str
 
+    @property
+    def username(self) -> str:
+        """As the access token has it."""
+        payload = base64url.decode(self.access.split(".")[1])
+        return str(msgspec.json.decode(payload)["username"])
+
 
 class Order(msgspec.Struct):
     """What to do, at which time of the engine's clock, and at which moment of the machine's."""
 
+    number: int
     deed: str
     arguments: list[Any]
     now: int
@@ -46,6 +65,13 @@ class Answer(msgspec.Struct):
 
     value: Any = None
     refusal: str = ""
+
+
+class ClockOnOrders(Clock):
+    """Shows whoever carries out an order the time that is on it, as there may be several."""
+
+    def __call__(self) -> float:
+        return _now.get()
 
 
 class Deeds:
@@ -62,17 +88,32 @@ class Deeds:
     async def login(self, username: str, password: str, replaces: str | None = None) -> Pair:
         return _pair((await self._accounts.login(username, password, replaces=replaces))[1])
 
+    async def login_often(self, username: str, password: str, times: int) -> list[Pair]:
+        """All at once."""
+        return await asyncio.gather(*(self.login(username, password) for _ in range(times)))
+
     async def user_epoch(self, user_id: str) -> int:
         return await self._sessions.user_epoch(user_id)
 
-    async def create(self, user_id: str, username: str, epoch: int) -> Pair:
+    async def create(self, user_id: str, username: str, epoch: int | None = None) -> Pair:
         return _pair(await self._sessions.create(user_id, Claims(username=username), epoch=epoch))
 
     async def refresh(self, token: str) -> Pair:
-        return _pair(await self._sessions.refresh(token))
+        """Again, as a client is told, where the row stayed locked: on a busy machine a commit may
+        take that long.
+        """
+        while True:
+            with suppress(RowUnavailable):
+                return _pair(await self._sessions.refresh(token))
 
     async def logout(self, token: str) -> None:
         await self._sessions.logout(token)
+
+    async def logout_others(self, token: str) -> int:
+        named = self._sessions.verify(token)
+        return await self._sessions.revoke_all(
+            named.user_id, keep=named.sid, reason=EndReason.REVOKED_BY_USER
+        )
 
     async def revoke_all(self, user_id: str) -> int:
         return await self._sessions.revoke_all(user_id)
@@ -89,44 +130,65 @@ class Deeds:
     async def set_claims(self, user_id: str, username: str) -> None:
         await self._sessions.set_claims(user_id, Claims(username=username))
 
-    async def username_in(self, token: str) -> str:
-        return self._sessions.read(token).claims.username
-
-    async def verify(self, token: str) -> str:
-        """Whom the token names, as this process sees it once it follows the others."""
+    async def try_out(self, *pairs: tuple[str, str]) -> list[tuple[Answer, Answer]]:
+        """What becomes of a check of each access token, once this process has followed the others,
+        and of an exchange of each refresh token.
+        """
         await self._sessions.catch_up()
+        tried = [(Pair(*pair), await _outcome_of(self._check(pair[0]))) for pair in pairs]
+        return [(check, await _outcome_of(self.refresh(pair.refresh))) for pair, check in tried]
+
+    async def _check(self, token: str) -> str:
         return self._sessions.verify(token).claims.username
 
 
-async def work(file: Path, flaw: str) -> None:
-    clock = Clock()
-    store = await (FLAWS[flaw] if flaw else SQLiteStore).open(str(file), create=True)
+async def work(url: str, flaw: str) -> None:
+    store = await open_store(url, create=True)
+    flawed = FLAWS[flaw](store) if flaw else store
+    policy = Policy(max_sessions=MAX_SESSIONS)
     hashing = PasswordHashing(Argon2id(memory=8, passes=1))
-    async with engine(store, clock) as sessions:
-        accounts = Accounts(open_users(store), sessions, hashing=hashing)
-        deeds = Deeds(sessions, accounts)
-        while line := await asyncio.to_thread(sys.stdin.buffer.readline):
-            order = msgspec.json.decode(line, type=Order)
-            clock.now = order.now
-            await _moment(order.moment)
-            answer = await _outcome_of(deeds, order)
-            sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
-            sys.stdout.flush()
+    async with engine(flawed, ClockOnOrders(), policy=policy) as sessions:
+        deeds = Deeds(sessions, Accounts(open_users(store), sessions, hashing=hashing))
+        orders = await _standard_input()
+        async with asyncio.TaskGroup() as tasks:
+            while line := await orders.readline():
+                order = msgspec.json.decode(line, type=Order)
+                tasks.create_task(_carry_out(order, deeds))
     hashing.close()
 
 
-async def _moment(moment: float) -> None:
-    """Awake a little earlier, as being woken up takes a time that nobody knows."""
-    await asyncio.sleep(moment - time.monotonic() - 0.001)
+async def _standard_input() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    return reader
+
+
+async def _carry_out(order: Order, deeds: Deeds) -> None:
+    _now.set(order.now)
+    if order.moment:
+        await _wait_for(order.moment)
+    answer = await _outcome_of(getattr(deeds, order.deed)(*order.arguments))
+    sys.stdout.buffer.write(msgspec.json.encode((order.number, answer)) + b"\n")
+    sys.stdout.flush()
+
+
+async def _wait_for(moment: float) -> None:
+    """Sleep ever more lightly, as nobody knows how long it takes to be woken up."""
+    await asyncio.sleep(moment - time.monotonic() - _SLOW_TO_WAKE)
+    time.sleep(max(0, moment - time.monotonic() - _QUICK_TO_WAKE))
     while time.monotonic() < moment:
         pass
 
 
-async def _outcome_of(deeds: Deeds, order: Order) -> Answer:
+async def _outcome_of(deed: Awaitable[Any]) -> Answer:
     try:
-        return Answer(await getattr(deeds, order.deed)(*order.arguments))
+        return Answer(await deed)
     except SessionOver as error:
         return Answer(refusal=f"{error.code} {error.reason}")
+    except Unavailable as error:
+        return Answer(refusal=f"{error.code} {error}")
     except KeyturnError as error:
         return Answer(refusal=error.code)
 
@@ -136,4 +198,5 @@ def _pair(tokens: Tokens) -> Pair:
 
 
 if __name__ == "__main__":
-    asyncio.run(work(Path(sys.argv[1]), "".join(sys.argv[2:])))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work(sys.argv[1], "".join(sys.argv[2:])))
