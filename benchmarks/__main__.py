@@ -1,4 +1,4 @@
-"""``scripts/bench [sessions|imports|worker|ledger|all]``: what Keyturn costs on this machine."""
+"""``scripts/bench [NAME|all]``: what Keyturn costs on this machine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import sys
 
 from keyturn import __version__
 
-from . import imports, ledger, sessions, worker
+from . import growth, imports, ledger, postgres, revocation, sessions, worker
 
 _BENCHMARKS = {
     "sessions": lambda: asyncio.run(sessions.run()),
+    "postgres": postgres.run,
+    "growth": growth.run,
+    "revocation": revocation.run,
     "imports": imports.run,
     "worker": worker.run,
     "ledger": ledger.run,

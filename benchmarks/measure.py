@@ -1,14 +1,16 @@
-"""What every benchmark shares: rounds, medians with spread, and a loop that shows when the machine
-itself was slow.
+"""What every benchmark shares: rounds, medians with spread, the CPU of other processes, and a loop
+that shows when the machine itself was slow.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-__all__ = ["calibration_us", "heading", "median_of", "per_call_us", "shown"]
+__all__ = ["calibration_us", "cpu_seconds", "heading", "median_of", "per_call_us", "shown"]
 
 
 def per_call_us(work: Callable[[], object], calls: int) -> float:
@@ -22,6 +24,19 @@ def per_call_us(work: Callable[[], object], calls: int) -> float:
 def calibration_us() -> float:
     """CPU microseconds of a fixed loop: compare runs only where this is alike."""
     return per_call_us(lambda: sum(range(1000)), 2000)
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process and its children have used so far, those that have ended too."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ticks = sum(map(_ticks, [str(pid), *children]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: str) -> int:
+    """Of itself and of those it has waited for; proc(5), fields 14 to 17 of stat."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    return sum(map(int, after_name.split()[11:15]))
 
 
 def median_of(figures: Sequence[float]) -> float:
@@ -38,4 +53,5 @@ def shown(figures: Sequence[float], digits: int = 1) -> str:
 
 def heading(title: str) -> None:
     print(f"\n{title}\n{'─' * len(title)}")
-    print(f"calibration loop: {calibration_us():.1f} µs")
+    load = os.getloadavg()[0]
+    print(f"calibration loop: {calibration_us():.1f} µs; load of the machine before: {load:.1f}")

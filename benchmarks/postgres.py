@@ -1,0 +1,126 @@
+"""``Sessions`` on PostgreSQL without HTTP: durable turns a second, what a turn costs the process
+and the server, and what it leaves in the log and in the table.
+
+The server is a private one on this machine, with fsync and synchronous_commit on. Every exchange is
+a turn (the window is 0), and every answer carries a new ES256 access token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import uvloop
+from tests.postgresql import Server, running
+
+from keyturn import Sessions, open_store
+
+from .measure import cpu_seconds, heading, median_of, shown
+from .turning import Callers, sessions_on, show_turns
+
+CALLERS = 256
+ALONE = 3000
+
+
+def run() -> None:
+    heading(f"Sessions.refresh on PostgreSQL, {CALLERS} callers in one process")
+    with running() as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(server))
+
+
+async def _run(server: Server) -> None:
+    url = await server.new_database()
+    store = await open_store(url, create=True)
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE EXTENSION pg_walinspect")
+    clocks = {"Python": time.process_time, "PostgreSQL": lambda: cpu_seconds(server.pid)}
+    async with sessions_on(store) as sessions:
+        callers = await Callers.sign_in(sessions, CALLERS)
+        before = await _log_position(connection)
+        turns = await show_turns(sessions, callers, clocks)
+        await _show_log(connection, before, turns)
+        await _show_alone(sessions, connection)
+    # Its connections have ended, and told their statistics.
+    updated, hot = await connection.fetchrow(_UPDATES)
+    print(f"updates that are HOT                  {hot / updated:.2%}")
+    await connection.close()
+
+
+_UPDATES = """
+    SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'session'"""
+
+
+# ── the log ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _log_position(connection: Any) -> str:
+    """How far it has been written to the disk."""
+    return await connection.fetchval("SELECT pg_current_wal_flush_lsn()")
+
+
+async def _show_log(connection: Any, before: str, turns: int) -> None:
+    """What it grew by, without the images of whole pages that follow each checkpoint."""
+    after = await _log_position(connection)
+    written, images = await connection.fetchrow(_WRITTEN, before, after)
+    print(f"bytes of log a turn                   {(written - images) / turns:.0f}")
+    print(f"images of pages: bytes a turn         {images / turns:.0f}")
+
+
+_WRITTEN = """
+    SELECT pg_wal_lsn_diff($2::pg_lsn, $1::pg_lsn)::bigint, sum(fpi_size)::bigint
+    FROM pg_get_wal_stats($1, $2)"""
+
+
+# ── one caller alone ────────────────────────────────────────────────────────────────────────────
+
+
+async def _show_alone(sessions: Sessions, connection: Any) -> None:
+    """Beside the least that can be done: one row read by its key, one written, one signature."""
+    callers = await Callers.sign_in(sessions, 1)
+    plain = await _Plain.sign_in(sessions, connection)
+    ours, theirs = [], []
+    for _ in range(ALONE):
+        ours.append(await _microseconds(callers.exchange(0)))
+        theirs.append(await _microseconds(plain.exchange()))
+    print(f"1 caller: µs an exchange              {shown(ours, 0)}")
+    print(f"two statements, a signature: µs       {shown(theirs, 0)}")
+    print(f"ratio of the medians                  {median_of(ours) / median_of(theirs):.2f}")
+
+
+class _Plain:
+    """What is no store and knows no rules, on the row of a session."""
+
+    def __init__(self, connection: Any, sid: str, sign: Callable[[bytes], bytes]) -> None:
+        self._connection = connection
+        self._sid = sid
+        self._sign = sign
+
+    @classmethod
+    async def sign_in(cls, sessions: Sessions, connection: Any) -> _Plain:
+        key = sessions.keyring.signing_key(sessions.now())
+        return cls(connection, (await sessions.create("plain")).session.sid, key.sign)
+
+    async def exchange(self) -> None:
+        row = await self._connection.fetchrow(_READ, self._sid)
+        held = row["generation"]
+        won = await self._connection.fetchval(
+            _WRITE, self._sid, held, held + 1, held, held + 1, held - 1, int(time.time())
+        )
+        assert won
+        self._sign(b"x" * 400)
+
+
+_READ = "SELECT * FROM keyturn.session WHERE sid = $1"
+_WRITE = """
+    UPDATE keyturn.session SET generation = $3, parent = $4, first_child = $5,
+        previous_parent = $6, turned_at = $7
+    WHERE sid = $1 AND generation = $2 RETURNING sid"""
+
+
+async def _microseconds(work: Awaitable[object]) -> float:
+    began = time.perf_counter_ns()
+    await work
+    return (time.perf_counter_ns() - began) / 1000
