@@ -147,14 +147,15 @@ async def _add(connection: Connection, user: User, password_hash: str) -> bool:
     )
 
 
-# An array of arrays would be taken apart to the last text, so permissions come joined by spaces.
+# An array of arrays would be taken apart to the last text, so permissions come joined by spaces. Of
+# numbers, as of bytes, asyncpg would look up the type first, which takes Citus half a second.
 _ADD_MANY: Final = """
     INSERT INTO keyturn.account (id, username, username_key, email, email_key, fullname,
         permissions, password_hash, created_at, disabled_at)
     SELECT id, username, username_key, email, email_key, fullname,
         string_to_array(permissions, ' '), password_hash, created_at, disabled_at
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-        $7::text[], $8::text[], $9::bigint[], $10::bigint[])
+        $7::text[], $8::text[], $9::text[]::bigint[], $10::text[]::bigint[])
     AS one (id, username, username_key, email, email_key, fullname, permissions, password_hash,
         created_at, disabled_at)
     ON CONFLICT DO NOTHING RETURNING id"""
@@ -171,8 +172,8 @@ async def _add_many(connection: Connection, accounts: Sequence[tuple[User, str]]
             user.fullname,
             " ".join(user.permissions),
             password_hash,
-            user.created_at,
-            user.disabled_at,
+            str(user.created_at),
+            None if user.disabled_at is None else str(user.disabled_at),
         )
         for user, password_hash in accounts
     ]
@@ -353,7 +354,7 @@ async def _delete(
 
 
 async def _counted(connection: Connection, keys: Sequence[ThrottleKey]) -> Mapping[bytes, Failures]:
-    # Of a list of bytes asyncpg would look up the type first, for which Citus takes half a second.
+    # Texts, as the times of ``_ADD_MANY`` are.
     rows = await connection.fetch(
         "SELECT digest, count, blocked_until, forget_at FROM keyturn.failures"
         " WHERE digest = ANY ($1::text[]::bytea[])",

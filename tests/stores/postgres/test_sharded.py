@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from keyturn.accounts import open_users
 from keyturn.core.errors import ConfigurationError
 from keyturn.core.model import Claims, Event, EventKind
 from keyturn.stores import open_store
@@ -24,6 +25,7 @@ from keyturn.stores.conformance import (
     turned,
 )
 from keyturn.stores.postgres import PostgresStore
+from tests.accounts.test_user_stores import ADA, KEYS
 
 from .support import SOMEBODY_WAITS, Connection, connected, opened, turn, until_true
 
@@ -117,7 +119,7 @@ async def test_many_sessions_are_asked_for_one_by_one(
     assert [values[0] for _, values in await of_sessions(asked)] == sids + sids
 
 
-@pytest.mark.parametrize("what", ["get", "turn", "end", "set_claims", "events"])
+@pytest.mark.parametrize("what", ["get", "turn", "end", "set_claims", "events", "users"])
 async def test_no_type_has_to_be_looked_up(
     store: PostgresStore, asked: list[Asked], what: str
 ) -> None:
@@ -138,6 +140,9 @@ async def test_no_type_has_to_be_looked_up(
             await store.set_claims("ann", Claims(), at=NOW, least_version=0, cutoffs_until=LATER)
         case "events":
             await store.events(user_id="ann", limit=9)
+        case "users":
+            await open_users(store).add_many([(ADA, "hash")])
+            await open_users(store).settle(KEYS, success=False, now=NOW)
 
     assert [query for query, _ in asked if "pg_type" in query] == []
 
