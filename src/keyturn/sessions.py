@@ -410,7 +410,7 @@ class Sessions:
 
     async def _exchange(self, token: str, presented: RefreshToken) -> Tokens:
         for _ in range(_ATTEMPTS):
-            session = await self._genuine_row(presented)
+            session = await self._genuine_row(presented, for_flight=True)
             decision = decide(session, presented.generation, self.now(), self.policy)
             judged = decision.session
             if judged is not session and not await self._carried_out(session, decision):
@@ -420,9 +420,11 @@ class Sessions:
             return await self._hand_out(judged, decision.handed_out, presented, token)
         raise StoreUnavailable("The session is being changed too fast to follow")
 
-    async def _genuine_row(self, presented: RefreshToken) -> Session | None:
+    async def _genuine_row(
+        self, presented: RefreshToken, *, for_flight: bool = False
+    ) -> Session | None:
         """The row that the token names. Of an ended one the tag alone has to do as proof."""
-        session = await self._row(presented.sid)
+        session = await self._row(presented.sid, for_flight=for_flight)
         if (
             session is not None
             and session.secret is not None
@@ -453,8 +455,9 @@ class Sessions:
                 raise  # the client's next try is a replay
             return await self._wrote(turned)
 
-    async def _row(self, sid: str) -> Session | None:
-        if self._alone:
+    async def _row(self, sid: str, *, for_flight: bool) -> Session | None:
+        """A flight is cancelled by nobody; others are, and must not give up a connection."""
+        if for_flight and self._alone:
             return (await self.store.get([sid])).get(sid)
         return await self._gets.submit(sid)
 

@@ -252,3 +252,22 @@ def test_the_page_of_settings_is_what_the_table_says() -> None:
     page = runpy.run_path(str(root / "scripts" / "build_settings_page.py"))["page"]()
 
     assert (root / "docs" / "settings.md").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://keyturn:aB3/xY=@db.example/keyturn",
+        "postgresql://keyturn:aB3?xY=@db.example/keyturn",
+        "postgresql://keyturn:aB3#xY=@db.example/keyturn",
+        "postgresql://keyturn:aB3[xY=@db.example/keyturn",
+        "postgresql://db.example/keyturn?user=keyturn&password=aB3",
+    ],
+)
+def test_a_password_that_would_be_shown_is_refused(url: str) -> None:
+    """H1: where it is not before the host, or ends it, it would be taken for something else."""
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings({"KEYTURN_DATA_DIR": "/data", "KEYTURN_DATABASE_URL": url})
+
+    assert "KEYTURN_DATABASE_URL: must have " in str(refused.value)
+    assert "aB3/xY" not in str(refused.value).replace("aB3%2FxY", "")

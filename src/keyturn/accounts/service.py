@@ -388,13 +388,16 @@ class Accounts:
             InvalidField: one of them cannot be taken.
             IdentifierTaken: somebody has that email.
             InvalidCredentials: the current password is wrong, or the user was changed meanwhile.
-            TooManyAttempts: with a wrong current password, or from this address.
+            TooManyAttempts: with a wrong current password, from this address, or to change names
+                again and again.
             UserUnknown: there is no such user.
         """
         await self.get_user(user_id)
 
         async def change() -> User:
             if email is None:
+                # Each change is told to every process: nobody is to make many of them.
+                await self._settle([self._profile_key(user_id)], success=False)
                 account = await self._account(user_id)
             else:
                 account = await self._prove_again(user_id, current, address)
@@ -538,6 +541,10 @@ class Accounts:
     def _keys(self, identifier_key: str, address: str) -> list[ThrottleKey]:
         name = throttle.identifier_key(self._throttle_secret, identifier_key)
         return [name, *self._network_keys(address)]
+
+    def _profile_key(self, user_id: str) -> ThrottleKey:
+        """Apart from the key of guesses at the password: an id has no space in it."""
+        return throttle.user_key(self._throttle_secret, f"{user_id} profile")
 
     def _network_keys(self, address: str) -> list[ThrottleKey]:
         network = throttle.network_key(self._throttle_secret, address)

@@ -123,6 +123,11 @@ class _Opened:
         else:
             await self._app(scope, receive, send)
 
+    def end_streams(self) -> None:
+        """As ``App.end_streams``."""
+        if self._app is not None:
+            self._app.end_streams()
+
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
         async with self._opening() as endpoints:

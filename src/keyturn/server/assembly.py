@@ -20,6 +20,7 @@ from keyturn.integrations.asgi import Answer, App
 from keyturn.sessions import Sessions
 from keyturn.stores import Store, open_store, store_exists
 from keyturn.stores.sqlite.opening import APPLICATION_ID
+from keyturn.wire import headers
 from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import CookieSettings, WireSettings, check_random
 
@@ -236,7 +237,8 @@ async def _measured(answer: Answer, parts: Parts, settings: Settings) -> AsyncIt
         return
     from .metrics import Metrics
 
-    metrics = Metrics(settings.metrics_token, answer, parts.sessions)
+    standing = headers.standing(wire_settings_of(settings))
+    metrics = Metrics(settings.metrics_token, answer, parts.sessions, standing)
     async with metrics.watching():
         yield metrics.handle
 

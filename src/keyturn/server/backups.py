@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import re
+import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from keyturn.core.errors import ConfigurationError
+from keyturn.core.errors import ConfigurationError, StoreUnavailable
 from keyturn.stores import store_exists
 
 from .assembly import alone_in, open_parts
@@ -26,6 +28,11 @@ from .settings import Settings
 __all__ = ["back_up", "restore"]
 
 _SCHEMA: Final = "keyturn"
+_ENTRY: Final = re.compile(
+    r"\d+; \d+ \d+ [A-Z ]+ (?:- (?:SCHEMA )?(?P<schema_itself>\S+)|(?P<schema>\S+) .+) \S+"
+)
+"""Of the list that ``pg_restore`` makes: what there is, in which schema, its name, its owner."""
+_EXISTS: Final = "it exists already and was left alone"
 
 
 async def back_up(settings: Settings, target: Path) -> None:
@@ -43,9 +50,7 @@ async def back_up(settings: Settings, target: Path) -> None:
             await asyncio.to_thread(_copy, file, draft)
         else:
             await _dump(settings, draft)
-        make_durable(draft)
-        draft.rename(target)
-        sync_folder(target.parent)
+        _give_name(draft, target)
 
 
 async def restore(settings: Settings, backup: Path) -> str:
@@ -87,9 +92,18 @@ def _copy(file: Path, draft: Path) -> None:
 
 async def _restore_file(settings: Settings, backup: Path, file: Path) -> str:
     with alone_in(file.parent), _new_file(_beside(file, "restoring")) as draft:
-        await asyncio.to_thread(_copy, backup, draft)
+        await asyncio.to_thread(_copy_backup, backup, draft)
         await _open_and_void(dataclasses.replace(settings, database_url=f"sqlite:///{draft}"))
         return await asyncio.to_thread(_take_place, draft, file)
+
+
+def _copy_backup(backup: Path, draft: Path) -> None:
+    try:
+        _copy(backup, draft)
+    except (ConfigurationError, StoreUnavailable):
+        raise ConfigurationError(
+            f"cannot restore {backup}", "it is no backup of Keyturn, or damaged"
+        ) from None
 
 
 def _take_place(draft: Path, file: Path) -> str:
@@ -97,27 +111,31 @@ def _take_place(draft: Path, file: Path) -> str:
     there = file.exists()
     if there:
         _see_unused(file)
-        file.rename(kept)
-    draft.rename(file)
+        os.link(file, kept)  # fails where there is one of that name, instead of replacing it
+        for rest in ("-wal", "-shm"):  # of a file that is damaged; it must not lie beside another
+            with suppress(FileNotFoundError):
+                Path(f"{file}{rest}").rename(f"{kept}{rest}")
+    draft.replace(file)
     sync_folder(file.parent)
     return str(kept) if there else ""
 
 
 def _see_unused(file: Path) -> None:
-    """See that nobody has the database open; then all of it is in this one file."""
+    """See that nobody has the database open; then all of it is in this one file. One that is
+    damaged is of use to nobody.
+    """
     import apsw
 
-    from keyturn.stores.sqlite.opening import connect
-
-    with closing(connect(file)) as connection:
-        connection.set_busy_timeout(0)
-        connection.pragma("locking_mode", "exclusive")
-        try:
+    try:
+        with closing(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+            connection.pragma("locking_mode", "exclusive")
             connection.execute("BEGIN EXCLUSIVE; COMMIT")
-        except apsw.BusyError:
-            raise ConfigurationError(
-                "database_url", f"{file} is in use: stop the server first"
-            ) from None
+    except apsw.BusyError:
+        raise ConfigurationError(
+            "database_url", f"{file} is in use: stop the server first"
+        ) from None
+    except (apsw.NotADBError, apsw.CorruptError):
+        pass
 
 
 # ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────
@@ -134,9 +152,10 @@ async def _restore_schema(settings: Settings, backup: Path) -> str:
     from keyturn.stores.postgres.connecting import Connector
     from keyturn.stores.postgres.opening import visited
 
-    await _run(settings, "pg_restore", "--list", str(backup))  # is it an archive at all?
+    await _require_ours(settings, backup)
     kept = f"{_SCHEMA}_replaced_{_stamp().lower()}"
     async with visited(Connector(settings.database_url)) as connection:
+        await connection.execute("SET lock_timeout = '60s'; SET statement_timeout = '10min'")
         there = await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", _SCHEMA)
         if there:
             await connection.execute(f"ALTER SCHEMA {_SCHEMA} RENAME TO {kept}")
@@ -152,22 +171,37 @@ async def _restore_schema(settings: Settings, backup: Path) -> str:
     return f"schema {kept}" if there else ""
 
 
-async def _run(settings: Settings, program: str, *arguments: str) -> None:
-    """Run a program of PostgreSQL's; the password is where no list of processes shows it."""
+async def _require_ours(settings: Settings, backup: Path) -> None:
+    """Else all that is in an archive would be restored, of whichever program."""
+    entries = (await _run(settings, "pg_restore", "--list", str(backup))).splitlines()
+    found = [_ENTRY.fullmatch(entry) for entry in entries if entry and not entry.startswith(";")]
+    if not all(entry and _SCHEMA in (entry["schema"], entry["schema_itself"]) for entry in found):
+        raise ConfigurationError(f"cannot restore {backup}", "it holds more than tables of Keyturn")
+
+
+async def _run(settings: Settings, program: str, *arguments: str) -> str:
+    """What a program of PostgreSQL's prints. The password is where no list of processes shows
+    it.
+    """
     password = unquote(urlsplit(settings.database_url).password or "")
     environment = os.environ | ({"PGPASSWORD": password} if password else {})
     try:
         process = await asyncio.create_subprocess_exec(
-            program, *arguments, env=environment, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+            program, *arguments, env=environment, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
         )
     except FileNotFoundError:
         raise ConfigurationError(
             program, "is needed and not installed; in Debian it comes with postgresql-client"
         ) from None
-    _, complaint = await process.communicate()
+    try:
+        output, complaint = await process.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()  # where we are called off
     if process.returncode:
         first = complaint.decode(errors="replace").strip().partition("\n")[0]
         raise ConfigurationError(program, first.removeprefix(f"{program}: ") or "failed")
+    return output.decode(errors="replace")
 
 
 def _database(settings: Settings) -> tuple[str]:
@@ -180,7 +214,7 @@ def _database(settings: Settings) -> tuple[str]:
 
 
 async def _open_and_void(settings: Settings) -> None:
-    parts = await open_parts(settings)
+    parts = await open_parts(settings, create=True)  # the backup may be of an older release
     try:
         await parts.sessions.load()
         await parts.sessions.void_all()
@@ -193,18 +227,27 @@ def _new_file(target: Path) -> Iterator[Path]:
     """A draft of ``target``, which does not exist yet, for the owner alone. It is gone at the end,
     unless it was given its name.
     """
-    draft = _beside(target, "draft")
     if target.exists():
-        raise ConfigurationError(f"cannot write {target}", "it exists already and was left alone")
+        raise ConfigurationError(f"cannot write {target}", _EXISTS)
     try:
-        draft.unlink(missing_ok=True)
-        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        yield draft
+        descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", dir=target.parent)
     except OSError as error:
         raise ConfigurationError(f"cannot write {target}", str(error.strerror)) from None
+    os.close(descriptor)
+    try:
+        yield Path(name)
     finally:
         with suppress(OSError):
-            draft.unlink(missing_ok=True)
+            Path(name).unlink(missing_ok=True)
+
+
+def _give_name(draft: Path, target: Path) -> None:
+    make_durable(draft)
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        raise ConfigurationError(f"cannot write {target}", _EXISTS) from None
+    sync_folder(target.parent)
 
 
 def _beside(file: Path, what: str) -> Path:

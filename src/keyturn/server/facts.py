@@ -142,7 +142,7 @@ async def _too_few_connections(connection: Connection) -> list[str]:
     if free >= _CONNECTIONS_OF_WORKER:
         return []
     room = f"it has room for {max(free, 0)} more connections"
-    need = f"a worker takes {_CONNECTIONS_OF_WORKER}"
+    need = f"a worker takes {_CONNECTIONS_OF_WORKER} (17 where the tables are sharded)"
     return [f"{room}, and {need}: raise max_connections, or put PgBouncer in front"]
 
 

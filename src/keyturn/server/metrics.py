@@ -8,7 +8,7 @@ import asyncio
 import hmac
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -25,7 +25,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from keyturn.integrations.asgi import Answer
 from keyturn.sessions import Sessions
 from keyturn.wire import headers
-from keyturn.wire.http import Request, Response
+from keyturn.wire.http import Header, Request, Response
 from keyturn.wire.routes import ROUTES, SESSION_PATH
 
 from .counting import COMMON_FOLDER
@@ -69,9 +69,13 @@ class Metrics:
         token: to be presented as a bearer. To whoever presents another there is nothing there.
         answer: what answers everything else.
         sessions: how stale they are is told.
+        standing: headers of every answer.
     """
 
-    def __init__(self, token: str, answer: Answer, sessions: Sessions) -> None:
+    def __init__(
+        self, token: str, answer: Answer, sessions: Sessions, standing: Sequence[Header]
+    ) -> None:
+        self._standing = standing
         self._credentials = b"Bearer " + token.encode()
         self._answer = answer
         self._sessions = sessions
@@ -101,7 +105,9 @@ class Metrics:
         length = (b"content-length", b"%d" % len(body))
         kind = (b"content-type", CONTENT_TYPE_LATEST.encode())
         return Response(
-            200, [kind, length, headers.NO_STORE], b"" if request.method == "HEAD" else body
+            200,
+            [kind, length, headers.NO_STORE, *self._standing],
+            b"" if request.method == "HEAD" else body,
         )
 
     @asynccontextmanager

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from types import FrameType
 from typing import Final, NoReturn
@@ -37,6 +37,7 @@ log = logging.getLogger("keyturn")
 
 _SECONDS_TO_FINISH: Final = 8
 """For requests in flight when a stop is asked for; containers are given ten as a rule."""
+_SECONDS_TO_SETTLE: Final = 5
 _BACKLOG: Final = 2048
 _M_MMAP_THRESHOLD: Final = -3  # as malloc.h has it
 _LARGE_BLOCK: Final = 1 << 20
@@ -140,7 +141,8 @@ def _supervise(settings: Settings, listener: socket.socket, count: int) -> int:
     """Keep ``count`` workers alive until a signal, then let them finish. They also finish when
     their supervisor is killed.
 
-    Returns the exit code: 0, or that of a worker which found its configuration impossible.
+    Returns the exit code: 0, or that of a worker which found its configuration impossible. Where
+    others serve well, that is for them to go on: the database may be of a newer release by now.
     """
     lifeline = os.pipe()
     started: dict[int, float] = {}
@@ -155,7 +157,7 @@ def _supervise(settings: Settings, listener: socket.socket, count: int) -> int:
             for pid, code in _ended():
                 lived = time.monotonic() - started.pop(pid)
                 forget_worker(pid)
-                if code == MISCONFIGURED:
+                if code == MISCONFIGURED and not _any_settled(started.values()):
                     return code
                 log.error("worker %d ended with %d; another takes its place", pid, code)
                 if lived < 1:
@@ -168,6 +170,10 @@ def _supervise(settings: Settings, listener: socket.socket, count: int) -> int:
             os.kill(pid, signal.SIGTERM)
         for pid in started:
             os.waitpid(pid, 0)
+
+
+def _any_settled(started: Iterable[float]) -> bool:
+    return any(time.monotonic() - at > _SECONDS_TO_SETTLE for at in started)
 
 
 def _ended() -> Iterator[tuple[int, int]]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+from urllib.parse import parse_qs, urlsplit
 
 from keyturn.core.errors import ConfigurationError
 from keyturn.core.keyring import ALGORITHMS
@@ -41,6 +42,10 @@ DEFAULT_PORT: Final = 8000
 _PREFIX: Final = "KEYTURN_"
 _NO_SECONDS: Final = "must be a whole number of seconds"
 _SERVERS: Final = ("postgresql", "postgres")
+_ENCODE: Final = (
+    "must have / ? # [ ] and @ in user and password percent-encoded, as in"
+    " postgresql://USER:aB3%2FxY@HOST/DATABASE"
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -115,7 +120,21 @@ def _database_url(text: str) -> str:
     kind, _, rest = _text(text).partition("://")
     if not (kind == "sqlite" and len(rest) > 1 and rest[0] == "/") and kind not in _SERVERS:
         raise ValueError("must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE")
+    if kind in _SERVERS:
+        _check_server_url(text)
     return text
+
+
+def _check_server_url(text: str) -> None:
+    """Refuse what has its password where it would not be looked for when the URL is shown."""
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        raise ValueError(_ENCODE) from None
+    if "@" in url.path + url.query + url.fragment:
+        raise ValueError(_ENCODE)
+    if "password" in parse_qs(url.query):
+        raise ValueError("must have the password before the host, not in its query")
 
 
 def _url(text: str) -> str:
