@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -14,12 +14,13 @@ from keyturn.core.errors import StoreUnavailable
 from keyturn.core.model import ALL_VERSIONS, Cutoff, Policy, Session
 from keyturn.integrations.asgi import App
 from keyturn.sessions import Sessions
-from keyturn.stores.base import Ending, Swap
+from keyturn.stores.base import Ending, Store, Swap
 from keyturn.stores.sqlite import SQLiteStore
 from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import WireSettings
 from tests.faults.stage import POLICY, PUBLIC_URL, SECRET, Stage, engine_on
 from tests.processes.servers import Application, served
+from tests.support import Altered
 from tests.wire.support import REFRESH
 
 __all__ = [
@@ -41,7 +42,7 @@ Message = MutableMapping[str, Any]
 async def flawed_stage(
     folder: Path,
     *,
-    store: type[SQLiteStore] = SQLiteStore,
+    store: type[SQLiteStore | Altered] = SQLiteStore,
     policy: Policy = POLICY,
     change: Callable[[Message], None] = lambda _: None,
 ) -> AsyncIterator[Stage]:
@@ -54,15 +55,24 @@ async def flawed_stage(
     async with engine_on(url), AsyncExitStack() as stack:
         ports = []
         for _ in range(2):
-            sessions = Sessions(
-                await store.open(str(file)), secrets=[SECRET], issuer=PUBLIC_URL, policy=policy
-            )
+            opened = await _opened(store, str(file))
+            sessions = Sessions(opened, secrets=[SECRET], issuer=PUBLIC_URL, policy=policy)
             await stack.enter_async_context(sessions)
-            accounts = Accounts(open_users(sessions.store), sessions)
+            accounts = Accounts(open_users(_sound(opened)), sessions)
             stack.callback(accounts.close)
             app = App(Endpoints(sessions, accounts, WireSettings(public_url=PUBLIC_URL)))
             ports.append(await stack.enter_async_context(served(_changing(app, change))))
         yield Stage(url, ports)
+
+
+async def _opened(kind: type[SQLiteStore | Altered], path: str) -> Store:
+    if issubclass(kind, SQLiteStore):
+        return await kind.open(path)
+    return cast("Store", kind(await SQLiteStore.open(path)))
+
+
+def _sound(store: Store) -> Store:
+    return store.store if isinstance(store, Altered) else store
 
 
 def _changing(app: App, change: Callable[[Message], None]) -> Application:

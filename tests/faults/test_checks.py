@@ -25,6 +25,7 @@ from tests.faults.flawed import (
 from tests.faults.stage import Stage, engine_on
 from tests.processes.flaws import FLAWS
 from tests.processes.races import Wrong
+from tests.support import Altered
 
 MANY = 24
 
@@ -76,7 +77,7 @@ async def test_clients_take_offence(
     ],
 )
 async def test_the_mistakes_of_a_store_are_found(
-    tmp_path: Path, store: type[SQLiteStore], finding: str
+    tmp_path: Path, store: type[SQLiteStore | Altered], finding: str
 ) -> None:
     """C4, C7: afterwards, though no client met anything strange."""
     async with flawed_stage(tmp_path, store=store) as stage:

@@ -198,4 +198,4 @@ async def test_the_races_notice_a_mistake_in_the_store(
 ) -> None:
     """The proof that they can."""
     with pytest.raises(Wrong, match=wrong):
-        await race(url, play, rounds=300, flaw=flaw)
+        await race(url, play, rounds=3000, flaw=flaw)  # as a rule a few dozen will do
