@@ -17,7 +17,7 @@ from tests.faults.stage import RunningStage
 from tests.postgresql import Server
 from tests.stores.postgres.support import connected
 
-CLIENTS = 120
+CLIENTS = 160
 PER_SECOND = 40
 SOME = 30
 

@@ -14,7 +14,7 @@ from tests.faults.stage import POLICY, RunningStage
 from tests.postgresql import Server
 from tests.stores.postgres.support import connected
 
-CLIENTS = 150
+CLIENTS = 200
 PER_SECOND = 40
 SOME = 30
 
