@@ -67,6 +67,7 @@ class Coalescer(Generic[Item, Result]):
         self._most_lanes = lanes
         self._patience = patience
         self._waiting: deque[_Waiter[Item, Result]] = deque()
+        self._starting: asyncio.Handle | None = None
         self._watching: asyncio.TimerHandle | None = None
         self._under_way: set[Hashable] = set()
         self._lanes: set[asyncio.Task[None]] = set()
@@ -78,9 +79,10 @@ class Coalescer(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append(_Waiter(item, future, loop.time() + self._patience))
-        if len(self._lanes) < self._most_lanes:
-            loop.call_soon(self._start_calls)  # soon: the others of this turn come along
-        else:
+        if self._starting is None and len(self._lanes) < self._most_lanes:
+            # Soon: the others of this turn of the loop come along.
+            self._starting = loop.call_soon(self._start_calls)
+        elif self._watching is None:
             self._watch()
         return future
 
@@ -91,6 +93,7 @@ class Coalescer(Generic[Item, Result]):
             await asyncio.wait(self._lanes)
 
     def _start_calls(self) -> None:
+        self._starting = None
         while len(self._lanes) < self._most_lanes and (batch := self._next_batch()):
             lane = asyncio.get_running_loop().create_task(self._run_call(batch))
             self._lanes.add(lane)
@@ -113,8 +116,9 @@ class Coalescer(Generic[Item, Result]):
         """A call-back, as a task that is cancelled before it began runs nothing of its own."""
         self._lanes.discard(lane)
         self._under_way.difference_update(batch)
-        for waiter in batch.values():
-            _fail(waiter, StoreUnavailable("The call to the store was cancelled"))
+        if lane.cancelled():
+            for waiter in batch.values():
+                _fail(waiter, StoreUnavailable("The call to the store was cancelled"))
         self._start_calls()
 
     def _next_batch(self) -> _Batch[Item, Result]:
