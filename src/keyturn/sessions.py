@@ -71,6 +71,8 @@ _KEPT_AFTER_END: Final = 7 * DAY
 _KEPT_BEYOND_EXPIRY: Final = DAY  # of cutoffs: whoever sweeps by a clock that is ahead takes none
 _CHECK_SECONDS: Final = 1
 _SILENCE_SECONDS: Final = 60
+_LONGEST_EXCHANGE: Final = 1 / 6
+"""Of the window: half of what a round trip may take, and a write may land as late once more."""
 
 _TOLD: Final = {Verdict.RECOVER: EventKind.RECOVERED, Verdict.RESUME: EventKind.RESUMED}
 _OF_TIME: Final = (None, EndReason.IDLE, EndReason.ABSOLUTE)
@@ -409,16 +411,28 @@ class Sessions:
         _see(flight)
 
     async def _exchange(self, token: str, presented: RefreshToken) -> Tokens:
+        began = self._steady_clock()
         for _ in range(_ATTEMPTS):
             session = await self._genuine_row(presented, for_flight=True)
+            self._check_in_time(began)
             decision = decide(session, presented.generation, self.now(), self.policy)
             judged = decision.session
             if judged is not session and not await self._carried_out(session, decision):
                 continue
             if judged is None or decision.handed_out is None:
                 raise _refusal(decision)
-            return await self._hand_out(judged, decision.handed_out, presented, token)
+            tokens = await self._hand_out(judged, decision.handed_out, presented, token)
+            self._check_in_time(began)
+            return tokens
         raise StoreUnavailable("The session is being changed too fast to follow")
+
+    def _check_in_time(self, began: float) -> None:
+        """An exchange that is judged or answered late can log out an honest client, a lost answer
+        cannot; but where there is no window, it is the lost answer that does.
+        """
+        window = self.policy.retry_window
+        if window and self._steady_clock() - began > window * _LONGEST_EXCHANGE:
+            raise StoreUnavailable("The exchange took too long to be answered")
 
     async def _genuine_row(
         self, presented: RefreshToken, *, for_flight: bool = False

@@ -769,6 +769,31 @@ async def test_a_token_of_a_clock_that_was_ahead_stays_revoked_for_all_its_life(
             other.verify(tokens.access_token)
 
 
+@pytest.mark.parametrize(("method", "swaps"), [("get", 0), ("swap", 1)])
+async def test_an_exchange_that_took_long_is_not_answered(
+    sessions: Sessions, meddling: Meddling, clock: Clock, method: str, swaps: int
+) -> None:
+    """C12: one that was read late is not judged; one that was written late is a lost answer."""
+    tokens = await sessions.create("ada")
+    meddling.after(method, lambda: clock.sleeping(5.1))
+
+    with pytest.raises(StoreUnavailable):
+        await sessions.refresh(tokens.refresh_token)
+    assert meddling.calls.count("swap") == swaps
+    assert generation(await sessions.refresh(tokens.refresh_token), sessions) == 1
+
+
+async def test_where_there_is_no_window_an_exchange_is_answered_however_long_it_took(
+    store: Store, meddling: Meddling, clock: Clock
+) -> None:
+    """C12: to retry it would be reuse."""
+    async with loaded(store, clock, policy=STRICT) as sessions:
+        tokens = await sessions.create("ada")
+        meddling.after("swap", lambda: clock.sleeping(60))
+
+        assert generation(await sessions.refresh(tokens.refresh_token), sessions) == 1
+
+
 async def test_what_was_forgotten_by_a_clock_that_was_ahead_is_learnt_again(
     sessions: Sessions,
     store: Store,
