@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 ORDER = [
     {"core", "_version"},
     {"coalesce", "feed", "hosts", "jwks", "staleness", "stores"},
-    {"following", "signing_keys"},
+    {"following", "hooks", "signing_keys"},
     {"sessions"},
     {"accounts"},
     {"wire"},

@@ -645,6 +645,12 @@ class Sessions:
         """The newest events of a user and all their sessions, newest first."""
         return await self.store.events(user_id=_checked_user_id(user_id), limit=limit)
 
+    async def history(self, sid: str, *, limit: int) -> tuple[Session | None, Sequence[Event]]:
+        """What is kept of a session, ended or not, and its newest events, newest first."""
+        if not refresh_token.is_sid(sid):
+            return None, []
+        return await self._gets.submit(sid), await self.store.events(sid=sid, limit=limit)
+
     async def set_claims(self, user_id: str, claims: Claims) -> None:
         """Change what the access tokens of a user say. Those with the old claims are void at once;
         the next exchange of each session brings the new ones.

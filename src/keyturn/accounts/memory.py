@@ -157,8 +157,17 @@ class MemoryUsers:
     async def blocked_until(self, keys: Sequence[ThrottleKey], now: int) -> int:
         return throttle.blocked_until(self._counted(keys).values(), now)
 
-    async def settle(self, keys: Sequence[ThrottleKey], *, success: bool, now: int) -> int:
+    async def settle(
+        self,
+        keys: Sequence[ThrottleKey],
+        *,
+        success: bool,
+        now: int,
+        failure: Event | None = None,
+    ) -> int:
         until, changes = throttle.settle(keys, self._counted(keys), success=success, now=now)
+        if failure and not until:
+            self._store.record_event(failure)
         for digest, failures in changes.items():
             if failures is None:
                 del self._failures[digest]

@@ -116,9 +116,18 @@ class PostgresUsers:
         counted = await self._engine.run(lambda connection: _counted(connection, keys))
         return throttle.blocked_until(counted.values(), now)
 
-    async def settle(self, keys: Sequence[ThrottleKey], *, success: bool, now: int) -> int:
+    async def settle(
+        self,
+        keys: Sequence[ThrottleKey],
+        *,
+        success: bool,
+        now: int,
+        failure: Event | None = None,
+    ) -> int:
         return await self._engine.transact(
-            lambda connection: _settle(connection, keys, success=success, now=now)
+            lambda connection: _settle(
+                connection, self._layout, keys, success=success, now=now, failure=failure
+            )
         )
 
     async def clear(self, keys: Sequence[ThrottleKey]) -> None:
@@ -364,7 +373,13 @@ async def _counted(connection: Connection, keys: Sequence[ThrottleKey]) -> Mappi
 
 
 async def _settle(
-    connection: Connection, keys: Sequence[ThrottleKey], *, success: bool, now: int
+    connection: Connection,
+    layout: Layout,
+    keys: Sequence[ThrottleKey],
+    *,
+    success: bool,
+    now: int,
+    failure: Event | None,
 ) -> int:
     await _lock(connection, keys)
     counted = await _counted(connection, keys)
@@ -383,6 +398,8 @@ async def _settle(
                 failures.blocked_until,
                 failures.forget_at,
             )
+    if failure and not until:
+        await layout.record_event(connection, failure)
     return until
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from keyturn.core import base64url
 from keyturn.core.access_token import check_claims
 from keyturn.core.errors import ClaimsRefused, SignInRaced, Unavailable
-from keyturn.core.model import Claims, Device, EndReason, Tokens
+from keyturn.core.model import Claims, Device, EndReason, Event, EventKind, Tokens
 from keyturn.sessions import Sessions
 
 from . import throttle
@@ -157,7 +157,7 @@ class Accounts:
             InvalidCredentials: no such user, or a wrong password, or the user is disabled.
             TooManyAttempts: with this name, or from this address.
         """
-        return (await self._authenticate(identifier, password, address)).user
+        return (await self._authenticate(identifier, password, Device(address=address))).user
 
     async def login(
         self,
@@ -184,15 +184,15 @@ class Accounts:
         device = Device() if device is None else device
 
         async def sign_in() -> tuple[User, Tokens]:
-            account = await self._authenticate(identifier, password, device.address)
+            account = await self._authenticate(identifier, password, device)
             return await self._begin_session(account, device, remember=remember, replaces=replaces)
 
         return await _unless_raced(sign_in)
 
-    async def _authenticate(self, identifier: str, password: str, address: str) -> Account:
+    async def _authenticate(self, identifier: str, password: str, device: Device) -> Account:
         key = key_of(identifier)
         find = partial(self._users.find, key)
-        account = await self._prove(find, password, self._keys(key, address))
+        account = await self._prove(find, password, self._keys(key, device.address), device)
         if better := await self._hashing.rehash(account.password_hash, password):
             await self._users.rehash(account, better)
         return account
@@ -202,6 +202,7 @@ class Accounts:
         find: Callable[[], Awaitable[Account | None]],
         password: str,
         keys: Sequence[ThrottleKey],
+        device: Device,
     ) -> Account:
         """The account that is found, if the password is its own. If not, the work is the same."""
         await self._turn_away_blocked(keys)
@@ -209,17 +210,28 @@ class Accounts:
         password_hash = None if account is None else account.password_hash
         matches = await self._hashing.verify(password_hash, password)
         proved = account if matches and account and not account.user.disabled else None
-        await self._settle(keys, success=proved is not None)
         if proved is None:
+            await self._settle(keys, success=False, failure=self._failure(account, device))
             raise InvalidCredentials
+        await self._settle(keys, success=True)
         return proved
 
-    async def _prove_again(self, user_id: str, current: str, address: str) -> Account:
+    def _failure(self, account: Account | None, device: Device) -> Event | None:
+        if account is None:
+            return None
+        return Event(
+            at=self._sessions.now(),
+            kind=EventKind.AUTHENTICATION_FAILED,
+            user_id=account.user.id,
+            device=device,
+        )
+
+    async def _prove_again(self, user_id: str, current: str, device: Device) -> Account:
         """The account of a user who is signed in, if ``current`` is their password."""
         # Not the name: a stranger who guesses at the login page shall not keep the user from this.
         key = throttle.user_key(self._throttle_secret, user_id)
         find = partial(self._users.get, user_id)
-        return await self._prove(find, current, [key, *self._network_keys(address)])
+        return await self._prove(find, current, [key, *self._network_keys(device.address)], device)
 
     async def _begin_session(
         self,
@@ -275,7 +287,7 @@ class Accounts:
         self._rules.check(new, user)
 
         async def change() -> str:
-            account = await self._prove_again(user_id, current, device.address)
+            account = await self._prove_again(user_id, current, device)
             return await self._replace_password(account, new, device)
 
         async def sign_in(password_hash: str) -> tuple[User, Tokens]:
@@ -400,7 +412,7 @@ class Accounts:
                 await self._settle([self._profile_key(user_id)], success=False)
                 account = await self._account(user_id)
             else:
-                account = await self._prove_again(user_id, current, address)
+                account = await self._prove_again(user_id, current, Device(address=address))
                 await self._settle(self._network_keys(address), success=False)
             return await self._rename(account, email=email, fullname=fullname)
 
@@ -462,7 +474,7 @@ class Accounts:
         await self.get_user(user_id)
 
         async def delete() -> None:
-            account = await self._prove_again(user_id, current, address)
+            account = await self._prove_again(user_id, current, Device(address=address))
             if not await self._delete(user_id, account.epoch):
                 raise SignInRaced
 
@@ -585,9 +597,12 @@ class Accounts:
         now = self._sessions.now()
         _refuse_until(await self._users.blocked_until(keys, now), now)
 
-    async def _settle(self, keys: Sequence[ThrottleKey], *, success: bool) -> None:
+    async def _settle(
+        self, keys: Sequence[ThrottleKey], *, success: bool, failure: Event | None = None
+    ) -> None:
         now = self._sessions.now()
-        _refuse_until(await self._users.settle(keys, success=success, now=now), now)
+        until = await self._users.settle(keys, success=success, now=now, failure=failure)
+        _refuse_until(until, now)
 
     # ── housekeeping ────────────────────────────────────────────────────────────────────────────
 

@@ -114,9 +114,16 @@ class SQLiteUsers:
         counted = await self._engine.read(lambda connection: _counted(connection, keys))
         return throttle.blocked_until(counted.values(), now)
 
-    async def settle(self, keys: Sequence[ThrottleKey], *, success: bool, now: int) -> int:
+    async def settle(
+        self,
+        keys: Sequence[ThrottleKey],
+        *,
+        success: bool,
+        now: int,
+        failure: Event | None = None,
+    ) -> int:
         return await self._engine.write(
-            lambda connection: _settle(connection, keys, success=success, now=now)
+            lambda connection: _settle(connection, keys, success=success, now=now, failure=failure)
         )
 
     async def clear(self, keys: Sequence[ThrottleKey]) -> None:
@@ -295,10 +302,17 @@ def _counted(connection: apsw.Connection, keys: Sequence[ThrottleKey]) -> Mappin
 
 
 def _settle(
-    connection: apsw.Connection, keys: Sequence[ThrottleKey], *, success: bool, now: int
+    connection: apsw.Connection,
+    keys: Sequence[ThrottleKey],
+    *,
+    success: bool,
+    now: int,
+    failure: Event | None,
 ) -> int:
     counted = _counted(connection, keys)
     until, changes = throttle.settle(keys, counted, success=success, now=now)
+    if failure and not until:
+        statements.record_event(connection, failure)
     for digest, failures in changes.items():
         if failures is None:
             connection.execute("DELETE FROM failures WHERE digest = ?", (digest,))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Protocol
 
-from keyturn.core.model import Cutoff, Device
+from keyturn.core.model import Cutoff, Device, Event
 from keyturn.stores.base import ClaimsChange, Ending
 
 from .model import Account, User
@@ -136,9 +136,17 @@ class UserStore(Protocol):
         """``throttle.blocked_until`` of what is counted on the keys."""
         ...
 
-    async def settle(self, keys: Sequence[ThrottleKey], *, success: bool, now: int) -> int:
+    async def settle(
+        self,
+        keys: Sequence[ThrottleKey],
+        *,
+        success: bool,
+        now: int,
+        failure: Event | None = None,
+    ) -> int:
         """Read what is counted on the keys, apply ``throttle.settle``, write the changes it returns
-        and return its time: an attempt at a time, however many processes try.
+        and return its time: an attempt at a time, however many processes try. With what is written
+        of one that failed, ``failure`` is recorded.
         """
         ...
 

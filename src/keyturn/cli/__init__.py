@@ -9,7 +9,7 @@ import click
 
 from keyturn._version import __version__
 
-from . import backups, keys, server, sessions, users
+from . import backups, keys, server, sessions, users, webhook
 from .running import Commands
 
 __all__ = ["main"]
@@ -37,5 +37,5 @@ for _command in (
     backups.restore,
 ):
     main.add_command(_command)
-for _group in (users.users, sessions.sessions, keys.keys, keys.secrets):
+for _group in (users.users, sessions.sessions, keys.keys, keys.secrets, webhook.webhook):
     main.add_command(_group)

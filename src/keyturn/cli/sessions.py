@@ -12,6 +12,7 @@ from keyturn.core.errors import SessionUnknown
 
 from .output import as_json_option, iso, show
 from .running import TAKES_IDS, with_parts
+from .story import MOST_EVENTS, Story, show_story
 from .users import find_user
 
 if TYPE_CHECKING:
@@ -61,6 +62,26 @@ async def list_sessions(parts: Parts, user: str, *, as_json: bool) -> None:
     show(rows, as_json=as_json)
     if not rows and not as_json:
         click.echo("No sessions.", err=True)
+
+
+@sessions.command(context_settings=TAKES_IDS)
+@click.argument("sid")
+@as_json_option
+@with_parts
+async def why(parts: Parts, sid: str, *, as_json: bool) -> None:
+    """Tell what became of a session, and why, in order.
+
+    SID is as `keyturn sessions list`, `keyturn users events` and the log show it. A session is kept
+    for a week after its end, what happened to it for KEYTURN_EVENT_RETENTION.
+    """
+    session, events = await parts.sessions.history(sid, limit=MOST_EVENTS)
+    if session is None and not events:
+        raise click.ClickException(
+            f"nothing is known of session {sid!r}; `keyturn sessions list USER` shows those that"
+            " live, `keyturn users events USER` those that lived"
+        )
+    story = Story(sid, session, events, parts.sessions.policy, parts.sessions.now())
+    show_story(story, as_json=as_json)
 
 
 @sessions.command(context_settings=TAKES_IDS)

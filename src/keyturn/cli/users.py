@@ -12,6 +12,7 @@ from .asking import confirm, password_stdin_option, read_password, yes_option
 from .importing import import_users
 from .output import as_json_option, iso, show, show_one, tell
 from .running import with_parts
+from .story import MOST_EVENTS, show_events
 
 if TYPE_CHECKING:
     from keyturn.accounts import User
@@ -96,6 +97,22 @@ async def show_user(parts: Parts, user: str, *, as_json: bool) -> None:
         "attemptsBlockedUntil": iso(await parts.accounts.blocked_until(found.id)),
     }
     show_one(_row(found) | row, as_json=as_json)
+
+
+@users.command(name="events")
+@click.argument("user")
+@click.option("--limit", type=click.IntRange(1, MOST_EVENTS), default=100, show_default=True)
+@as_json_option
+@with_parts
+async def list_events(parts: Parts, user: str, limit: int, *, as_json: bool) -> None:
+    """Tell what happened to a user and their sessions, in order, the newest last.
+
+    USER is a username, an email or an id; of a user who was deleted only the id is kept.
+    """
+    events = await parts.sessions.events(await _id_of(parts, user), limit=limit)
+    show_events(events, as_json=as_json)
+    if not events and not as_json:
+        click.echo("Nothing is known to have happened.", err=True)
 
 
 @users.command()
@@ -263,6 +280,18 @@ async def _all_users(parts: Parts) -> AsyncIterator[User]:
         for user in page:
             yield user
         after = page[-1].username
+
+
+async def _id_of(parts: Parts, name: str) -> str:
+    """That of ``find_user``, or ``name`` itself if it could be the id of somebody deleted."""
+    from keyturn.core.refresh_token import is_sid
+
+    try:
+        return (await find_user(parts, name)).id
+    except click.ClickException:
+        if is_sid(name):
+            return name
+        raise
 
 
 async def find_user(parts: Parts, name: str) -> User:

@@ -56,9 +56,7 @@ class CutoffView:
 
     def forget(self, now: int) -> None:
         """Drop the cutoffs whose every token has ended."""
-        spent = [sid for sid, cutoff in self._by_sid.items() if cutoff.expires_at <= now]
-        for sid in spent:
-            del self._by_sid[sid]
+        self._by_sid = {sid: held for sid, held in self._by_sid.items() if now < held.expires_at}
 
 
 def _reach(cutoff: Cutoff) -> tuple[int, int, str]:

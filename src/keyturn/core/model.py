@@ -57,6 +57,7 @@ class EventKind(StrEnum):
     """What is worth telling the story of a session. Echo, replay and rotate are not."""
 
     SIGNED_IN = "signed_in"
+    AUTHENTICATION_FAILED = "authentication_failed"
     RECOVERED = "recovered"
     RESUMED = "resumed"
     CLAIMS_CHANGED = "claims_changed"

@@ -8,7 +8,7 @@ import fcntl
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from typing import Final
 from keyturn.accounts import Accounts, PasswordRules, open_users
 from keyturn.core.errors import ConfigurationError, Unavailable
 from keyturn.core.model import Policy
+from keyturn.hooks import Hooks, Webhook
 from keyturn.integrations.asgi import Answer, App
 from keyturn.sessions import Sessions
 from keyturn.stores import Store, open_store, store_exists
@@ -35,6 +36,7 @@ from .secret_files import (
 from .settings import Settings
 
 __all__ = [
+    "WEBHOOK",
     "Parts",
     "alone_in",
     "application",
@@ -47,6 +49,9 @@ __all__ = [
 ]
 
 log = logging.getLogger("keyturn")
+
+WEBHOOK: Final = "webhook"
+"""The name of the hook that ``KEYTURN_WEBHOOK_URL`` is."""
 
 _SWEEP_SECONDS: Final = 3600
 
@@ -124,6 +129,7 @@ def check_settings(settings: Settings) -> None:
     _password_rules_of(settings)
     if settings.metrics_token:
         check_random("metrics_token", settings.metrics_token)
+    _webhook_of(settings)
     if _has_configured_secrets(settings):
         find_secrets(settings)
 
@@ -221,13 +227,29 @@ async def application(settings: Settings) -> AsyncIterator[App]:
     wire_settings = wire_settings_of(settings)
     parts = await open_parts(settings)
     try:
-        async with parts.sessions, _swept(parts.accounts):
+        async with parts.sessions, _swept(parts.accounts), _hooked(parts.store, settings):
             endpoints = Endpoints(parts.sessions, parts.accounts, wire_settings)
             answer = _with_pages(endpoints, parts, settings)
             async with _measured(answer, parts, settings) as answer:
                 yield App(endpoints, answer=answer)
     finally:
         await parts.close()
+
+
+@asynccontextmanager
+async def _hooked(store: Store, settings: Settings) -> AsyncIterator[None]:
+    webhook = _webhook_of(settings)
+    if webhook is None:
+        yield
+        return
+    async with aclosing(webhook), Hooks(store, {WEBHOOK: webhook}):
+        yield
+
+
+def _webhook_of(settings: Settings) -> Webhook | None:
+    if not settings.webhook_url:
+        return None
+    return Webhook(settings.webhook_url, settings.webhook_secret)
 
 
 @asynccontextmanager

@@ -286,6 +286,17 @@ class Settings:
             " there",
         ),
     ] = dataclasses.field(default="", repr=False)
+    webhook_url: Annotated[
+        str, _Setting(_optional_text, "Where every event is posted, signed; none: nowhere")
+    ] = dataclasses.field(default="", repr=False)  # it may hold a password
+    webhook_secret: Annotated[
+        tuple[str, ...],
+        _Setting(
+            _list,
+            "What signs what is posted, from `keyturn webhook secret`; several sign beside each"
+            " other",
+        ),
+    ] = dataclasses.field(default=(), repr=False)
     event_retention: Annotated[int, _Setting(_seconds, "How long events are kept")] = 90 * DAY
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],

@@ -9,7 +9,16 @@ import msgspec
 
 from keyturn.core.model import Claims, Cutoff, EndReason, Event, SealedKey, Session
 
-__all__ = ["FORKED", "PAST_ALL", "ClaimsChange", "Ending", "Store", "Swap", "SweepBounds"]
+__all__ = [
+    "FORKED",
+    "PAST_ALL",
+    "ClaimsChange",
+    "Delivery",
+    "Ending",
+    "Store",
+    "Swap",
+    "SweepBounds",
+]
 
 PAST_ALL: Final = "~"
 """Sorts after every id of a session: where a sweep goes on that has cutoffs and events left."""
@@ -49,6 +58,21 @@ class ClaimsChange(msgspec.Struct, frozen=True):
     cutoffs_until: int
 
 
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that a hook is to be told of."""
+
+    id: str
+    """The same whenever it is tried, and no other's: 32 characters."""
+    hook: str
+    event: Event
+    attempts: int = 0
+    """How often it was tried, the one under way counted."""
+    due_at: int | None = 0
+    """When it is tried next; None if it was given up."""
+    error: str = ""
+    """Why the last try failed."""
+
+
 class SweepBounds(msgspec.Struct, frozen=True, kw_only=True):
     """What is old enough to be deleted: everything before these times."""
 
@@ -61,6 +85,7 @@ class SweepBounds(msgspec.Struct, frozen=True, kw_only=True):
     cutoffs: int
     """Cutoffs that expired."""
     events: int
+    """Events, and what hooks were not told of them yet."""
 
 
 class Store(Protocol):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from heapq import nsmallest
+from itertools import islice
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -23,7 +24,7 @@ from keyturn.core.model import (
     Session,
 )
 
-from .base import PAST_ALL, Ending, Swap, SweepBounds
+from .base import PAST_ALL, Delivery, Ending, Swap, SweepBounds
 
 __all__ = ["MemoryStore"]
 
@@ -47,6 +48,9 @@ class MemoryStore:
         self._cutoff_id = 0
         self._longest_access_ttl = 0
         self._events: list[Event] = []
+        self.hooks: dict[str, None] = {}
+        self.deliveries: dict[str, Delivery] = {}
+        self._delivery_number = 0
         self._signing_keys: dict[str, SealedKey] = {}
         self._changed = asyncio.Event()
 
@@ -203,8 +207,12 @@ class MemoryStore:
         self._changed.clear()
 
     def record_event(self, event: Event) -> None:
-        """Record that something happened to a session or a user."""
+        """Record that something happened to a session or a user, and that hooks are to be told."""
         self._events.append(event)
+        for hook in self.hooks:
+            self._delivery_number += 1
+            delivery = Delivery(id=f"{self._delivery_number:032x}", hook=hook, event=event)
+            self.deliveries[delivery.id] = delivery
 
     async def events(
         self, *, sid: str | None = None, user_id: str | None = None, limit: int
@@ -217,10 +225,11 @@ class MemoryStore:
 
     def forget_user(self, user_id: str) -> None:
         """Keep nothing of a user who is gone but the id. None of their sessions lives."""
-        self._events = [
-            replace(event, device=Device()) if event.user_id == user_id else event
-            for event in self._events
-        ]
+        self._events = [_without_device(event, user_id) for event in self._events]
+        self.deliveries = {
+            delivery.id: replace(delivery, event=_without_device(delivery.event, user_id))
+            for delivery in self.deliveries.values()
+        }
         for session in self._sessions.values():
             if session.user_id == user_id:
                 self._sessions[session.sid] = replace(session, claims=Claims(), device=Device())
@@ -266,14 +275,26 @@ class MemoryStore:
             self._living.get(session.user_id, {}).pop(sid, None)
         others = _drop(self._cutoffs, limit, lambda row: row[1].expires_at < bounds.cutoffs)
         others += _drop(self._events, limit, lambda event: event.at < bounds.events)
+        others += self._sweep_deliveries(limit, bounds.events)
         rest = PAST_ALL if others else ""
         return len(old) + others, page[-1] if len(page) == limit else rest
+
+    def _sweep_deliveries(self, limit: int, before: int) -> int:
+        oldest = list(islice(self.deliveries.values(), limit))
+        old = [delivery.id for delivery in oldest if delivery.event.at < before]
+        for delivery_id in old:
+            del self.deliveries[delivery_id]
+        return len(old)
 
     async def check(self) -> None:
         return None
 
     async def close(self) -> None:
         return None
+
+
+def _without_device(event: Event, user_id: str) -> Event:
+    return replace(event, device=Device()) if event.user_id == user_id else event
 
 
 def _drop(rows: list[Row], limit: int, is_old: Callable[[Row], bool]) -> int:

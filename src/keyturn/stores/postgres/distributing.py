@@ -55,7 +55,10 @@ async def is_distributed(connection: Connection) -> bool:
 
 
 async def distribute(connection: Connection) -> None:
-    """Hand the tables to Citus, with what is in them. Within a transaction, once."""
+    """Hand the tables to Citus, with what is in them. Within a transaction, once. It takes no table
+    with a trigger, so there are no hooks then.
+    """
+    await connection.execute("DROP TRIGGER IF EXISTS tell_hooks ON keyturn.event")
     for call in _DISTRIBUTE:
         await connection.execute(f"SELECT pg_catalog.{call}")
 

@@ -299,6 +299,11 @@ async def forget_user(connection: Connection, user_id: str) -> None:
         "UPDATE keyturn.session SET claims = '{}', device = '{}' WHERE user_id = $1", user_id
     )
     await connection.execute("UPDATE keyturn.event SET device = '{}' WHERE user_id = $1", user_id)
+    await connection.execute(_FORGET_IN_DELIVERIES, user_id)
+
+
+_FORGET_IN_DELIVERIES: Final = """
+    UPDATE keyturn.delivery SET event = (event::jsonb - 'device')::text WHERE user_id = $1"""
 
 
 async def user_epoch(connection: Connection, user_id: str) -> int:
@@ -492,6 +497,7 @@ async def sweep(
     sessions = await layout.sweep_sessions(connection, page, bounds)
     others: int = await connection.fetchval(_SWEEP_CUTOFFS, limit, bounds.cutoffs)
     others += await layout.sweep_events(connection, limit, bounds.events)
+    others += await connection.fetchval(_SWEEP_DELIVERIES, limit, bounds.events)
     rest = PAST_ALL if others else ""
     return sessions + others, page[-1] if len(page) == limit else rest
 
@@ -516,13 +522,14 @@ def sweeping(table: str, key: str, old: str) -> str:
         SELECT count(*) FROM deleted"""
 
 
-def sweeping_oldest(table: str, old: str) -> str:
+def sweeping_oldest(table: str, old: str, *, key: str = "id") -> str:
     """As ``sweeping``, of so many of the oldest rows."""
-    oldest = f"id IN (SELECT id FROM keyturn.{table} ORDER BY id LIMIT $1)"
-    return sweeping(table, "id", f"{oldest} AND {old}")
+    oldest = f"{key} IN (SELECT {key} FROM keyturn.{table} ORDER BY {key} LIMIT $1)"
+    return sweeping(table, key, f"{oldest} AND {old}")
 
 
 _SWEEP_CUTOFFS: Final = sweeping_oldest("cutoff", "expires_at < $2")
+_SWEEP_DELIVERIES: Final = sweeping_oldest("delivery", "at < $2", key="number")
 
 
 async def check(connection: Connection) -> None:

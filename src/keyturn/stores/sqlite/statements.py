@@ -303,6 +303,9 @@ def forget_user(connection: Connection, user_id: str) -> None:
         (user_id,),
     )
     connection.execute("UPDATE event SET device = '{}' WHERE user_id = ?", (user_id,))
+    connection.execute(
+        "UPDATE delivery SET event = json_remove(event, '$.device') WHERE user_id = ?", (user_id,)
+    )
 
 
 def user_epoch(connection: Connection, user_id: str) -> int:
@@ -452,8 +455,8 @@ def drop_signing_keys(connection: Connection, kids: Sequence[str]) -> None:
 def sweep(
     connection: Connection, bounds: SweepBounds, *, after: str, limit: int
 ) -> tuple[int, str]:
-    """As ``Store.sweep``. Each part looks along an index at ``limit`` rows, the oldest of cutoffs
-    and events, so it never holds the write lock for long.
+    """As ``Store.sweep``. Each part looks along an index at ``limit`` rows, the oldest of cutoffs,
+    events and deliveries, so it never holds the write lock for long.
     """
     looked_at, last = connection.execute(
         "SELECT count(*), max(sid) FROM (SELECT sid FROM session WHERE sid > ? "
@@ -466,16 +469,25 @@ def sweep(
         AND (ended_at < ? OR created_at < ? OR {_LAST_USED} < ?)""",
         (after, last, bounds.ended, bounds.created, bounds.last_used),
     )
-    others = _delete(
-        connection,
-        """DELETE FROM cutoff WHERE id IN (SELECT id FROM cutoff ORDER BY id LIMIT ?)
+    others = (
+        _delete(
+            connection,
+            """DELETE FROM cutoff WHERE id IN (SELECT id FROM cutoff ORDER BY id LIMIT ?)
         AND expires_at < ?""",
-        (limit, bounds.cutoffs),
-    ) + _delete(
-        connection,
-        """DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?)
+            (limit, bounds.cutoffs),
+        )
+        + _delete(
+            connection,
+            """DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?)
         AND at < ?""",
-        (limit, bounds.events),
+            (limit, bounds.events),
+        )
+        + _delete(
+            connection,
+            """DELETE FROM delivery
+        WHERE number IN (SELECT number FROM delivery ORDER BY number LIMIT ?) AND at < ?""",
+            (limit, bounds.events),
+        )
     )
     rest = PAST_ALL if others else ""
     return sessions + others, last if looked_at == limit else rest
