@@ -28,7 +28,7 @@ from keyturn.core.errors import (
     SignInRaced,
     Unavailable,
 )
-from keyturn.core.model import Claims, Device, EndReason, EventKind
+from keyturn.core.model import Claims, Device, EndReason, Event, EventKind
 from keyturn.core.refresh_token import is_sid
 from keyturn.stores import Store
 from tests.accounts.support import (
@@ -374,6 +374,31 @@ async def test_sign_ins_of_one_user_at_once_all_succeed(place: Town) -> None:
 
     assert await outcomes(*attempts) == ["done"] * 20
     assert len(await place.living()) == 20
+
+
+async def test_a_failed_sign_in_is_an_event_of_the_user(place: Town) -> None:
+    """H3: a wrong password, and the right one of who is disabled; of an unknown name nothing."""
+    for name, password in [("ada", WRONG), ("nobody", PASSWORD)]:
+        await refusal(place.accounts.login(name, password, device=LAPTOP))
+    await place.accounts.disable(place.ada.id)
+    await refusal(place.accounts.login("ada", PASSWORD, device=LAPTOP))
+
+    failed = Event(
+        at=place.sessions.now(),
+        kind=EventKind.AUTHENTICATION_FAILED,
+        user_id=place.ada.id,
+        device=LAPTOP,
+    )
+    assert await place.sessions.events(place.ada.id, limit=9) == [failed, failed]
+
+
+async def test_a_wrong_current_password_is_an_event_of_the_user(place: Town) -> None:
+    """H3: whoever has the session may not be its user."""
+    attempt = place.accounts.change_password(place.ada.id, WRONG, NEW_PASSWORD, device=LAPTOP)
+    await refusal(attempt)
+
+    [event] = await place.sessions.events(place.ada.id, limit=9)
+    assert (event.kind, event.device) == (EventKind.AUTHENTICATION_FAILED, LAPTOP)
 
 
 async def test_failures_of_one_network_slow_down_its_guesses_at_all_names(place: Town) -> None:

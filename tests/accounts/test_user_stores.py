@@ -641,6 +641,26 @@ async def test_what_is_counted_on_a_key_can_be_cleared(users: UserStore) -> None
     assert await users.blocked_until([NAME], START) == START + 1
 
 
+FAILURE = Event(at=START, kind=EventKind.AUTHENTICATION_FAILED, user_id="user-ada", device=LAPTOP)
+
+
+async def test_a_failure_that_counts_is_an_event(users: UserStore, store: Store) -> None:
+    """H3: with the device that it came from."""
+    await users.settle(KEYS, success=False, now=START, failure=FAILURE)
+
+    assert await store.events(user_id="user-ada", limit=9) == [FAILURE]
+
+
+async def test_an_attempt_that_is_turned_away_is_no_event(users: UserStore, store: Store) -> None:
+    """So nobody fills the table: the delays bound how many there are."""
+    for _ in range(5):
+        await users.settle([NAME], success=False, now=START)
+    assert await users.settle([NAME], success=False, now=START, failure=FAILURE) > START
+    await users.settle([NETWORK], success=True, now=START)
+
+    assert await store.events(user_id="user-ada", limit=9) == []
+
+
 async def test_failures_at_once_count_one_after_another(users: UserStore) -> None:
     """F6: of a hundred in one second five count, the others are refused."""
     outcomes = await asyncio.gather(

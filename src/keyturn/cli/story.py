@@ -69,17 +69,14 @@ class Story:
         session = self.session
         if session is None:
             return "Its row has been deleted; this is what is left."
-        reason = session.end_reason or ending(session, self.now, self.policy)
+        idle, absolute = idle_end(session, self.policy), absolute_end(session, self.policy)
+        at = session.ended_at or min(idle, absolute, self.now)
+        reason = session.end_reason or ending(session, at, self.policy)
         if reason is not None:
-            at = session.ended_at or min(self._ends_at(session))
             return f"Ended at {iso(at)}: {_REASONS[reason]} ({reason})."
-        idle, absolute = self._ends_at(session)
         return (
             f"Lives. It ends at {iso(idle)} unless it is used, and at {iso(absolute)} in any case."
         )
-
-    def _ends_at(self, session: Session) -> tuple[int, int]:
-        return idle_end(session, self.policy), absolute_end(session, self.policy)
 
 
 def show_story(story: Story, *, as_json: bool) -> None:
