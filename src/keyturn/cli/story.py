@@ -41,9 +41,11 @@ _REASONS: Final = {
     EndReason.USER_DELETED: "the user was deleted",
     EndReason.EVICTED: "the user signed in on more devices than KEYTURN_MAX_SESSIONS; this one had"
     " been used least recently",
-    EndReason.REUSE_DETECTED: "a refresh token came that was older than the last exchanges: two"
-    " parties held copies of this sign-in. One may be a thief: ask the user; or a client that"
-    " restored an old backup of its cookies",
+    EndReason.REUSE_DETECTED: "a refresh token came that was older than the last exchanges",
+}
+_ADVICE: Final = {
+    EndReason.REUSE_DETECTED: "Two parties held copies of this sign-in: a thief and the user, or a"
+    " client that restored an old backup of its cookies. Ask the user, and look at the addresses.",
 }
 
 
@@ -73,7 +75,8 @@ class Story:
         at = session.ended_at or min(idle, absolute, self.now)
         reason = session.end_reason or ending(session, at, self.policy)
         if reason is not None:
-            return f"Ended at {iso(at)}: {_REASONS[reason]} ({reason})."
+            told = f"Ended at {iso(at)}: {_REASONS[reason]} ({reason})."
+            return " ".join(filter(None, (told, _ADVICE.get(reason))))
         return (
             f"Lives. It ends at {iso(idle)} unless it is used, and at {iso(absolute)} in any case."
         )
@@ -92,7 +95,7 @@ def show_story(story: Story, *, as_json: bool) -> None:
         if (fact := _facts(story)[name]) not in (None, ""):
             click.echo(f"{value}: {printable(str(fact))}")
     click.echo()
-    show_events(story.events, as_json=False)
+    _tell(story.events, of_session=story.sid)
 
 
 _FACT_NAMES: Final = {
@@ -122,15 +125,20 @@ def _facts(story: Story) -> dict[str, Any]:
 
 def show_events(events: Sequence[Event], *, as_json: bool) -> None:
     """Print events that come newest first, the oldest first."""
-    rows = [_row(event) for event in reversed(events)]
     if as_json:
-        show(rows, as_json=True)
-        return
-    for event, row in zip(reversed(events), rows, strict=True):
-        origin = ", ".join(filter(None, (row["address"], row["userAgent"])))
+        show([_row(event) for event in reversed(events)], as_json=True)
+    else:
+        _tell(events)
+
+
+def _tell(events: Sequence[Event], *, of_session: str | None = None) -> None:
+    for event in reversed(events):
+        device = event.device
+        origin = ", ".join(filter(None, (device.address, device.user_agent)))
         tail = f" [{printable(origin)}]" if origin else ""
-        session = f" (session {printable(event.sid)})" if event.sid else ""
-        click.echo(f"{row['at']}  {_sentence(event)}{session}{tail}")
+        other = event.sid if event.sid != of_session else None
+        session = f", session {printable(other)}" if other else ""
+        click.echo(f"{iso(event.at)}  {_sentence(event)}{session}{tail}")
 
 
 def _sentence(event: Event) -> str:
