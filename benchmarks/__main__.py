@@ -8,13 +8,14 @@ import sys
 
 from keyturn import __version__
 
-from . import growth, imports, ledger, postgres, revocation, sessions, worker
+from . import growth, imports, ledger, postgres, revocation, sessions, stories, worker
 
 _BENCHMARKS = {
     "sessions": lambda: asyncio.run(sessions.run()),
     "postgres": postgres.run,
     "growth": growth.run,
     "revocation": revocation.run,
+    "stories": stories.run,
     "imports": imports.run,
     "worker": worker.run,
     "ledger": ledger.run,

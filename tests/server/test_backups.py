@@ -171,17 +171,17 @@ async def test_a_backup_of_an_older_release_is_brought_up_to_date(
 
 async def make_older(settings: Settings) -> None:
     """Take back what the last migration did."""
-    last = "password_reset"
     if settings.database_url.startswith("sqlite"):
         with closing(sqlite3.connect(settings.data_dir / "keyturn.db")) as file:
-            file.execute(f"DROP TABLE {last}")
-            file.execute("DROP INDEX ended_session_of_user")
-            file.execute("DELETE FROM migration WHERE number = (SELECT max(number) FROM migration)")
-            file.commit()
+            file.executescript(
+                "DROP TRIGGER tell_hooks; DROP TABLE delivery; DROP TABLE hook;"
+                "DELETE FROM migration WHERE number = (SELECT max(number) FROM migration)"
+            )
         return
     async with connected(settings.database_url) as connection:
-        await connection.execute(f"DROP TABLE keyturn.{last}")
         await connection.execute(
+            "DROP TRIGGER tell_hooks ON keyturn.event; DROP FUNCTION keyturn.tell_hooks;"
+            "DROP TABLE keyturn.delivery, keyturn.hook;"
             "DELETE FROM keyturn.migration"
             " WHERE number = (SELECT max(number) FROM keyturn.migration)"
         )
