@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -281,3 +282,26 @@ async def test_no_two_of_one_key_are_in_two_lanes(calls: Calls) -> None:
     await calls.let_go(0)
 
     assert (while_a_is_under_way, calls.carried[2:]) == ([["a1"], ["b1"]], [["a2"]])
+
+
+async def test_a_call_is_made_in_the_context_of_the_first_whom_it_serves() -> None:
+    """What is logged or traced in it is of a request that waits, not of one that went long ago."""
+    request: ContextVar[str] = ContextVar("request")
+    seen = []
+
+    async def call(items: Sequence[str]) -> Sequence[str]:
+        seen.append((request.get(), list(items)))
+        await settle()
+        return items
+
+    async def ask(item: str) -> None:
+        request.set(f"of {item}")
+        await coalescer.submit(item)
+
+    coalescer = Coalescer(call, key=first_letter)
+    await asyncio.gather(ask("a"), ask("b"))
+    first = asyncio.create_task(ask("c"))
+    await settle()
+    await asyncio.gather(first, ask("d"), ask("e"))
+
+    assert seen == [("of a", ["a", "b"]), ("of c", ["c"]), ("of d", ["d", "e"])]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from contextvars import Context, copy_context
 from functools import partial
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from .core.errors import RowUnavailable, StoreUnavailable
 
@@ -22,11 +23,12 @@ _PATIENCE_SECONDS: Final = 2.0
 
 
 class _Waiter(NamedTuple, Generic[Item, Result]):
-    """Who waits for the result of an item, and when it is too late to begin."""
+    """Who waits for the result of an item, until when it may begin, and where it is asked from."""
 
     item: Item
     future: asyncio.Future[Result]
     deadline: float
+    context: Context
 
 
 _Batch = dict[Hashable, _Waiter[Item, Result]]
@@ -78,7 +80,7 @@ class Coalescer(Generic[Item, Result]):
         """Have ``item`` carried by the next call. Await the future for its result."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append(_Waiter(item, future, loop.time() + self._patience))
+        self._waiting.append(_Waiter(item, future, loop.time() + self._patience, copy_context()))
         if self._starting is None and len(self._lanes) < self._most_lanes:
             # Soon: the others of this turn of the loop come along.
             self._starting = loop.call_soon(self._start_calls)
@@ -95,7 +97,7 @@ class Coalescer(Generic[Item, Result]):
     def _start_calls(self) -> None:
         self._starting = None
         while len(self._lanes) < self._most_lanes and (batch := self._next_batch()):
-            lane = asyncio.get_running_loop().create_task(self._run_call(batch))
+            lane = _task_of_first(batch, self._run_call(batch))
             self._lanes.add(lane)
             lane.add_done_callback(partial(self._end_call, batch))
         self._watch()
@@ -162,6 +164,16 @@ class Coalescer(Generic[Item, Result]):
                 _fail(waiter, error)
             else:
                 await self._run_call({key: waiter})
+
+
+def _task_of_first(
+    batch: _Batch[Item, Result], call: Coroutine[Any, Any, None]
+) -> asyncio.Task[None]:
+    """A task in the context of the first who waits for it: else it would be that of whoever waited
+    for the call before.
+    """
+    first = next(iter(batch.values()))
+    return asyncio.get_running_loop().create_task(call, context=first.context)
 
 
 def _fail(waiter: _Waiter[Item, Result], error: Exception) -> None:
