@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 ORDER = [
     {"core", "_version"},
     {"coalesce", "feed", "hosts", "jwks", "staleness", "stores"},
-    {"following", "hooks", "signing_keys"},
+    {"following", "hooks", "observing", "signing_keys"},
     {"sessions"},
     {"accounts"},
     {"wire"},
@@ -44,7 +44,7 @@ PURE_THIRD_PARTY = {"cryptography", "msgspec"}
 
 CLOCKS_AND_CHANCE = {"time", "secrets", "random", "uuid"}
 WITHOUT_CLOCK = {"core", "coalesce", "feed", "hosts", "jwks", "staleness", "stores"}
-WITHOUT_CLOCK |= {"signing_keys", "accounts", "wire"}
+WITHOUT_CLOCK |= {"observing", "signing_keys", "accounts", "wire"}
 EXCEPTIONS = {
     ("keyturn.accounts.service", "secrets"): "makes the ids of users",
     ("keyturn.stores.sqlite.engine", "time"): "measures how long a job has waited",

@@ -35,7 +35,9 @@ from .core.errors import (
     Unavailable,
 )
 from .core.model import Claims, Device, EndReason, Event, EventKind, Policy, Session, Tokens
+from .core.rotation import Verdict
 from .following.verifier import Verifier
+from .observing import Observer
 from .sessions import Sessions
 from .signing_keys import SigningKeyUnknown
 from .stores import Store, open_store
@@ -56,6 +58,7 @@ __all__ = [
     "Event",
     "EventKind",
     "KeyturnError",
+    "Observer",
     "Policy",
     "RefreshRefused",
     "RefreshSuperseded",
@@ -74,6 +77,7 @@ __all__ = [
     "StoreUnavailable",
     "Tokens",
     "Unavailable",
+    "Verdict",
     "Verifier",
     "__version__",
     "open_store",

@@ -112,6 +112,8 @@ class Feed:
         self._told = 0
         self._changed = asyncio.Event()
         self._closed = False
+        self.followers = 0
+        """How many follow just now."""
 
     def tell_cutoffs(self, news: Sequence[Cutoff]) -> None:
         """Tell of cutoffs, which are among those known by now."""
@@ -145,19 +147,23 @@ class Feed:
         becomes known, until the feed is closed. There is an event at least every ``ALIVE_SECONDS``.
         """
         place = self._place(last_id)
-        while not self._closed:
-            changed = self._changed
-            if self._told - place > len(self._backlog):
-                place = self._told
-                for event in self._everything():
+        self.followers += 1
+        try:
+            while not self._closed:
+                changed = self._changed
+                if self._told - place > len(self._backlog):
+                    place = self._told
+                    for event in self._everything():
+                        yield event
+                elif place < self._told:
+                    event = self._backlog[place - self._told]
+                    place += 1
                     yield event
-            elif place < self._told:
-                event = self._backlog[place - self._told]
-                place += 1
-                yield event
-            else:
-                yield self._alive(place)
-                await _set_in_time(changed)
+                else:
+                    yield self._alive(place)
+                    await _set_in_time(changed)
+        finally:
+            self.followers -= 1
 
     def _place(self, last_id: str) -> int:
         """How many events had been told there; ``_NOWHERE`` if that was not here."""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -51,6 +52,7 @@ from .core.refresh_token import RefreshToken
 from .core.rotation import Decision, Verdict, absolute_end, decide, ending, idle_end
 from .core.server_secret import ServerSecrets
 from .feed import Feed, news_to
+from .observing import SILENT, Observer, observed
 from .signing_keys import KNOWN_AFTER, SigningKeys, is_long_known
 from .staleness import Staleness
 from .stores.base import ClaimsChange, Ending, Store, Swap, SweepBounds
@@ -95,6 +97,7 @@ class Sessions:
         on_stale: beyond them, whether ``verify`` still allows, or refuses with ``CutoffsStale``.
         clock: Unix time in seconds.
         steady_clock: seconds that never jump, for the age of what is known.
+        observer: is told of what is done.
         sleep: lets seconds pass, while other processes learn of a new signing key.
         random_bytes: a cryptographically secure source.
 
@@ -115,17 +118,19 @@ class Sessions:
         on_stale: Literal["allow", "refuse"] = "allow",
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
+        observer: Observer | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         if not issuer:
             raise ConfigurationError("issuer", "is missing")
-        self.store = store
+        self.observer = SILENT if observer is None else observer
+        self.store = store if observer is None else observed(store, Store, observer, steady_clock)
         self.secrets = ServerSecrets(secrets)
         self.issuer = issuer
         self.audience = issuer if audience is None else audience
         self.policy = Policy() if policy is None else policy
-        self._keys = SigningKeys(store, self.secrets, signing_algorithm, random_bytes)
+        self._keys = SigningKeys(self.store, self.secrets, signing_algorithm, random_bytes)
         self._clock = clock
         self._steady_clock = steady_clock
         self._sleep = sleep
@@ -149,7 +154,7 @@ class Sessions:
             self._get_all, key=lambda sid: sid, at_most=store.batch, lanes=store.lanes
         )
         self._swaps = Coalescer(
-            store.swap, key=lambda swap: swap.old.sid, at_most=store.batch, lanes=store.lanes
+            self.store.swap, key=lambda swap: swap.old.sid, at_most=store.batch, lanes=store.lanes
         )
         self._flights: dict[str, asyncio.Task[Tokens]] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -317,6 +322,7 @@ class Sessions:
         )
         if ended is None:
             raise SignInRaced
+        self.observer.begun()
         self.apply(ended)
         access, lifetime = self._mint_access(session)
         return self._tokens(session, access, lifetime, self._mint_refresh(session, 0))
@@ -378,6 +384,11 @@ class Sessions:
         return self._staleness.seconds
 
     @property
+    def known_cutoffs(self) -> int:
+        """How many sessions have access tokens that are void, as far as this process knows."""
+        return len(self._cutoffs.live)
+
+    @property
     def stale(self) -> bool:
         """Whether ``staleness`` is beyond ``max_staleness``."""
         return self._staleness.excessive
@@ -419,6 +430,7 @@ class Sessions:
             judged = decision.session
             if judged is not session and not await self._carried_out(session, decision):
                 continue
+            self.observer.exchanged(decision.verdict, self._steady_clock() - began)
             if judged is None or decision.handed_out is None:
                 raise _refusal(decision)
             tokens = await self._hand_out(judged, decision.handed_out, presented, token)
@@ -682,6 +694,12 @@ class Sessions:
 
     def apply(self, cutoffs: Sequence[Cutoff]) -> None:
         """Make cutoffs that a store returned effective in this process at once."""
+        self._learn(cutoffs)
+        ends = Counter(cutoff.reason for cutoff in cutoffs if cutoff.reason is not None)
+        for reason, sessions in ends.items():
+            self.observer.ended(reason, sessions)
+
+    def _learn(self, cutoffs: Sequence[Cutoff]) -> None:
         news = news_to(self._cutoffs, cutoffs)
         self._cutoffs.apply(cutoffs)
         self.feed.tell_cutoffs(news)
@@ -691,7 +709,7 @@ class Sessions:
         asked_at = self._steady_clock()
         cursor = None if everything else self._cursor
         self._cursor, news = await self.store.cutoffs(cursor, self.now())
-        self.apply(news)
+        self._learn(news)
         self._cutoffs.caught_up(asked_at)
 
     async def _follow_for_ever(self) -> None:

@@ -12,9 +12,11 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 from keyturn.core.errors import Unavailable
+from keyturn.observing import SILENT, Observer
 
 from .passwords import password_bytes
 
@@ -52,12 +54,18 @@ class WorkPool:
         width: how much is done at once.
         queue: how much may wait.
         patience: seconds that it may wait.
+        observer: is told how long it took.
     """
 
-    def __init__(self, *, width: int, queue: int, patience: float) -> None:
+    def __init__(
+        self, *, width: int, queue: int, patience: float, observer: Observer = SILENT
+    ) -> None:
         self._threads = ThreadPoolExecutor(width, "keyturn-work", initializer=_yield_to_others)
         self._free = asyncio.Semaphore(width)
-        self._room = queue
+        self._queue = self._room = queue
+        self._observer = observer
+        self.running = 0
+        """How much is being done."""
         self._patience = patience
 
     async def run(self, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
@@ -66,10 +74,23 @@ class WorkPool:
         Raises:
             Unavailable: the work was not begun, as too much is waiting, or this waited too long.
         """
-        await self._wait_for_turn()
-        running = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-        running.add_done_callback(self._end_turn)
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        try:
+            await self._wait_for_turn()
+        except Unavailable:
+            self._observer.refused_to_hash()
+            raise
+        begun_at = loop.time()
+        running = loop.run_in_executor(self._threads, work, *arguments)
+        self.running += 1
+        running.add_done_callback(partial(self._end_turn, asked_at, begun_at))
         return await asyncio.shield(running)
+
+    @property
+    def waiting(self) -> int:
+        """How much waits for its turn."""
+        return self._queue - self._room
 
     async def _wait_for_turn(self) -> None:
         if self._free.locked() and not self._room:
@@ -83,8 +104,10 @@ class WorkPool:
         finally:
             self._room += 1
 
-    def _end_turn(self, done: asyncio.Future[_Result]) -> None:
+    def _end_turn(self, asked_at: float, begun_at: float, done: asyncio.Future[_Result]) -> None:
         self._free.release()
+        self.running -= 1
+        self._observer.hashed(done.get_loop().time() - begun_at, begun_at - asked_at)
         done.exception()  # seen, even where the caller has gone
 
     def close(self) -> None:
@@ -100,6 +123,7 @@ class PasswordHashing:
         width: how many are hashed at once; each takes the hasher's memory.
         queue: how many may wait for that.
         patience: seconds that one may wait.
+        observer: is told how long they took.
     """
 
     def __init__(
@@ -109,9 +133,20 @@ class PasswordHashing:
         width: int = 2,
         queue: int = 64,
         patience: float = 0.8,
+        observer: Observer = SILENT,
     ) -> None:
         self._hasher = _default_hasher() if hasher is None else hasher
-        self._pool = WorkPool(width=width, queue=queue, patience=patience)
+        self._pool = WorkPool(width=width, queue=queue, patience=patience, observer=observer)
+
+    @property
+    def waiting(self) -> int:
+        """How many passwords wait to be hashed."""
+        return self._pool.waiting
+
+    @property
+    def running(self) -> int:
+        """How many are being hashed."""
+        return self._pool.running
 
     async def hash(self, password: str) -> str:
         """The hash of a password that was found acceptable.

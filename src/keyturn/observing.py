@@ -1,0 +1,157 @@
+"""What an engine tells of its work, for whoever counts or traces it, with any library or none."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sized
+from typing import Any, Final, TypeVar, cast
+
+from .core.model import EndReason
+from .core.rotation import Verdict
+
+__all__ = ["SILENT", "Observer", "Observers", "observed"]
+
+_Store = TypeVar("_Store")
+
+_NO_WORK: Final = {"wait_for_change", "close"}
+
+
+class Observer:
+    """Is told of what was done, at once and in the context of whoever asked for it.
+
+    Derive from it, and say what is to be done with what you want to know; of the rest nothing is
+    made. What is done must be quick, must not wait, and must not raise: users wait for it. No
+    argument tells of a user, and each has few values. Methods may be added.
+    """
+
+    def exchanged(self, verdict: Verdict, seconds: float) -> None:
+        """A refresh token was judged, and that was carried out. Exchanges of one token that come at
+        the same time are one.
+        """
+
+    def begun(self) -> None:
+        """A session was begun."""
+
+    def ended(self, reason: EndReason, sessions: int) -> None:
+        """So many sessions were ended."""
+
+    def refused(self, code: str) -> None:
+        """A request was answered with a problem document of this code."""
+
+    def called_store(self, operation: str, rows: int, seconds: float, *, failed: bool) -> None:
+        """A method of the store ended, which was given so many rows at once."""
+
+    def hashed(self, seconds: float, waited: float) -> None:
+        """A password was hashed, after it had waited for its turn."""
+
+    def refused_to_hash(self) -> None:
+        """A password was not hashed, as too many others were to be."""
+
+
+SILENT: Final = Observer()
+"""Does nothing."""
+
+
+class Observers(Observer):
+    """Several that are told the same."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def exchanged(self, verdict: Verdict, seconds: float) -> None:
+        for observer in self._observers:
+            observer.exchanged(verdict, seconds)
+
+    def begun(self) -> None:
+        for observer in self._observers:
+            observer.begun()
+
+    def ended(self, reason: EndReason, sessions: int) -> None:
+        for observer in self._observers:
+            observer.ended(reason, sessions)
+
+    def refused(self, code: str) -> None:
+        for observer in self._observers:
+            observer.refused(code)
+
+    def called_store(self, operation: str, rows: int, seconds: float, *, failed: bool) -> None:
+        for observer in self._observers:
+            observer.called_store(operation, rows, seconds, failed=failed)
+
+    def hashed(self, seconds: float, waited: float) -> None:
+        for observer in self._observers:
+            observer.hashed(seconds, waited)
+
+    def refused_to_hash(self) -> None:
+        for observer in self._observers:
+            observer.refused_to_hash()
+
+
+def observed(
+    store: _Store,
+    contract: type[object],
+    observer: Observer,
+    steady_clock: Callable[[], float],
+    *,
+    prefix: str = "",
+) -> _Store:
+    """``store``, and whatever is called of its contract is told. Who is not observed has none of
+    this, and no cost.
+
+    Args:
+        store: of sessions, or of users.
+        contract: the protocol that it keeps.
+        observer: is told.
+        steady_clock: seconds that never jump.
+        prefix: of the names of its methods, as they are told.
+    """
+    operations = [
+        name
+        for name, member in vars(contract).items()
+        if inspect.iscoroutinefunction(member) and name not in _NO_WORK
+    ]
+    return cast(_Store, _Observed(store, operations, observer, steady_clock, prefix))
+
+
+class _Observed:
+    """Does what the store does, and has what it has."""
+
+    def __init__(
+        self,
+        store: object,
+        operations: list[str],
+        observer: Observer,
+        steady_clock: Callable[[], float],
+        prefix: str,
+    ) -> None:
+        self._store = store
+        self._observer = observer
+        self._steady_clock = steady_clock
+        for name in operations:
+            setattr(self, name, self._told(prefix + name, getattr(store, name)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def _told(
+        self, operation: str, method: Callable[..., Awaitable[Any]]
+    ) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: Any, **named: Any) -> Any:
+            began = self._steady_clock()
+            failed = False
+            try:
+                return await method(*arguments, **named)
+            except Exception:
+                failed = True
+                raise
+            finally:
+                seconds = self._steady_clock() - began
+                self._observer.called_store(operation, _rows(arguments), seconds, failed=failed)
+
+        return call
+
+
+def _rows(arguments: tuple[Any, ...]) -> int:
+    """How many are asked for at once: the length of what comes first, if that is several."""
+    first = arguments[0] if arguments else None
+    return len(first) if isinstance(first, Sized) and not isinstance(first, str | bytes) else 1
