@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import ssl
@@ -193,6 +194,14 @@ def test_a_client_cannot_invent_its_address(proxy: Proxy) -> None:
     [session] = proxy.client.get("/sessions").json()["data"]["sessions"]
 
     assert session["address"] == "127.0.0.1"
+
+
+def test_a_client_cannot_invent_the_id_of_its_request(proxy: Proxy) -> None:
+    """H5: the proxy calls it something, and the server calls it the same."""
+    answer = proxy.client.get("/nowhere", headers={"X-Request-Id": "invented"})
+
+    assert answer.headers["x-request-id"] == answer.json()["requestId"] != "invented"
+    assert re.fullmatch("[0-9a-f]{32}|[0-9a-f-]{36}", answer.headers["x-request-id"])
 
 
 def test_a_body_that_is_too_long_is_refused(proxy: Proxy) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
@@ -16,11 +19,13 @@ from httpx_sse import aconnect_sse
 from keyturn.core.errors import ConfigurationError
 from keyturn.integrations.asgi import App
 from keyturn.wire.endpoints import Endpoints
+from keyturn.wire.http import Request, Response
+from keyturn.wire.request_ids import request_id
 from keyturn.wire.settings import WireSettings
 from tests.accounts.support import PASSWORD
 from tests.processes.servers import Application
 from tests.support import Clock
-from tests.wire.support import FEED_TOKEN, PAGE, Site, site
+from tests.wire.support import CLIENT, FEED_TOKEN, ORIGIN, PAGE, Site, site
 
 MIB = 1 << 20
 LOGIN = {"username": "ada", "password": PASSWORD}
@@ -179,6 +184,73 @@ async def test_the_base_path_is_taken_off(
         await wire.serve(App(here.endpoints), path=path, root_path=root_path)
 
     assert wire.status == status
+
+
+# ── what a request is called ────────────────────────────────────────────────────────────────────
+
+
+async def ids(here: Site, *given: bytes, client: str = "10.0.0.1") -> list[str]:
+    """Of a request that is refused: that of the answer, and that of the problem document."""
+    wire = Wire(LAST)
+    headers = [(b"x-request-id", each) for each in given]
+    await wire.serve(App(here.endpoints), path="/nowhere", headers=headers, client=(client, 1))
+    start, body = wire.sent
+    told = [value.decode() for name, value in start["headers"] if name == b"x-request-id"]
+    return [*told, json.loads(body["body"])["requestId"]]
+
+
+async def test_every_answer_has_an_id_of_its_own(here: Site) -> None:
+    """128 random bits, the same in header and problem document."""
+    answers = [await ids(here) for _ in range(3)]
+
+    assert all(re.fullmatch("[0-9a-f]{32}", header) for header, _ in answers)
+    assert all(header == body for header, body in answers)
+    assert len({header for header, _ in answers}) == 3
+
+
+@pytest.mark.parametrize(
+    ("client", "given", "taken"),
+    [("10.0.0.1", b"abc-1", True), ("10.0.0.1", b"abc\r\n1", False), (CLIENT, b"abc-1", False)],
+)
+async def test_the_id_of_a_trusted_proxy_is_kept(client: str, given: bytes, *, taken: bool) -> None:
+    """H5: nobody else's, and no malformed one."""
+    settings = WireSettings(public_url=ORIGIN, trusted_proxies=(ip_network("10.0.0.0/8"),))
+
+    async with site(Clock(), settings) as here:
+        header, body = await ids(here, given, client=client)
+
+    assert header == body
+    assert (header == given.decode()) is taken
+
+
+async def test_requests_at_once_keep_their_ids_apart(here: Site) -> None:
+    """Also those that share one exchange."""
+    tokens = await here.log_in()
+    seen = []
+
+    class Slow(Endpoints):
+        async def handle(self, request: Request) -> Response:
+            before = request_id()
+            response = await super().handle(request)
+            seen.append((before, request_id()))
+            return response
+
+    app = App(Slow(here.sessions, here.accounts, here.endpoints.settings))
+    body = json.dumps({"refreshToken": tokens.refresh_token}).encode()
+    wires = [Wire(chunk(body, more=False)) for _ in range(3)]
+    asked = {
+        "method": "POST",
+        "path": "/refresh-token",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    async with asyncio.TaskGroup() as group:
+        for wire in wires:
+            group.create_task(wire.serve(app, **asked))
+
+    told = {dict(wire.sent[0]["headers"])[b"x-request-id"].decode() for wire in wires}
+    assert [wire.status for wire in wires] == [200] * 3
+    assert {before for before, _ in seen} == {after for _, after in seen} == told
+    assert len(told) == 3
 
 
 # ── streams ─────────────────────────────────────────────────────────────────────────────────────

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
 from keyturn.server.logs import configure_logs, mask
+from keyturn.wire.request_ids import serve_under
 
 REFRESH = "ktr_" + "Ab-_" * 17 + "Abc"
 ACCESS = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
@@ -65,6 +67,21 @@ def test_json_lines_hold_time_level_logger_and_message(capsys: pytest.CaptureFix
         "message": "signed in ada",
         "sid": "s1",
     }
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+async def test_a_line_names_the_request_that_is_served(
+    capsys: pytest.CaptureFixture[str], style: Literal["json", "text"]
+) -> None:
+    """H3: by the id that its answer has; where none is served, by none."""
+    configure_logs("info", style)
+    log.info("before")
+    serve_under("b7f3")
+    log.info("signed in", extra={"sid": "s1"})
+
+    before, during = capsys.readouterr().err.splitlines()
+    assert "requestId" not in before
+    assert ('"requestId": "b7f3"' if style == "json" else " sid=s1 requestId=b7f3") in during
 
 
 @pytest.mark.parametrize("style", ["json", "text"])

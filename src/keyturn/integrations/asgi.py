@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -15,6 +16,7 @@ from typing import Any
 
 from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.http import LONGEST_BODY, Request, Response, announces_too_much
+from keyturn.wire.request_ids import REQUEST_ID, given_id, serve_under
 
 __all__ = ["Answer", "App"]
 
@@ -48,6 +50,7 @@ class App:
         self._answer = endpoints.handle if answer is None else answer
         self._lifespan = lifespan
         self._base_path = endpoints.settings.base_path
+        self._trusted_proxies = endpoints.settings.trusted_proxies
 
     @staticmethod
     def opened_by(opening: Callable[[], AbstractAsyncContextManager[Endpoints]]) -> _Application:
@@ -76,21 +79,22 @@ class App:
         if body is None:
             return
         client = scope.get("client")
-        response = await self._answer(
-            Request(
-                scope["method"],
-                self._own_path(scope),
-                scope["query_string"],
-                headers,
-                body,
-                client[0] if client else "",
-            )
+        request = Request(
+            scope["method"],
+            self._own_path(scope),
+            scope["query_string"],
+            headers,
+            body,
+            client[0] if client else "",
         )
+        request_id = given_id(request, self._trusted_proxies) or secrets.token_hex(16)
+        serve_under(request_id)
+        response = await self._answer(request)
         await send(
             {
                 "type": "http.response.start",
                 "status": response.status,
-                "headers": response.headers,
+                "headers": [*response.headers, (REQUEST_ID, request_id.encode())],
             }
         )
         if response.stream is None:

@@ -9,6 +9,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from keyturn.wire.request_ids import request_id
+
 __all__ = ["configure_logs", "mask"]
 
 _TOKENS: Final = re.compile(
@@ -62,7 +64,9 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
+    """What the caller added, and the request that was being served."""
+    added = {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
+    return added | {"requestId": served} if (served := request_id()) else added
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from keyturn.core.model import Device
 
 from .http import Request
 
-__all__ = ["address_of", "device_of"]
+__all__ = ["address_of", "device_of", "is_trusted"]
 
 _Address = IPv4Address | IPv6Address
 
@@ -34,12 +34,22 @@ def address_of(request: Request, trusted_proxies: Sequence[IPv4Network | IPv6Net
     if address is None:
         return ""
     hops = (request.header(b"x-forwarded-for") or b"").decode("latin-1").split(",")
-    while hops and any(address in network for network in trusted_proxies):
+    while hops and _is_among(trusted_proxies, address):
         hop = _parse(hops.pop().strip())
         if hop is None:
             break
         address = hop
     return str(address)
+
+
+def is_trusted(client: str, trusted_proxies: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether the other end of a connection is a trusted proxy."""
+    address = _parse(client)
+    return address is not None and _is_among(trusted_proxies, address)
+
+
+def _is_among(networks: Sequence[IPv4Network | IPv6Network], address: _Address) -> bool:
+    return any(address in network for network in networks)
 
 
 def _parse(text: str) -> _Address | None:

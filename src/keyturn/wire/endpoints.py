@@ -37,7 +37,7 @@ class Endpoints:
     def __init__(self, sessions: Sessions, accounts: Accounts, settings: WireSettings) -> None:
         self.settings = settings
         self._feed = sessions.feed
-        self._problems = Problems(sessions.now)
+        self._problems = Problems(sessions.now, sessions.observer)
         handlers = Handlers(sessions, accounts, settings, self._problems)
         self._places = _arrange(routes_of(settings), handlers.by_operation)
         # RFC 8414, section 3: the path of an issuer comes behind the well-known one.

@@ -29,6 +29,7 @@ from keyturn.core.errors import (
     SessionUnknown,
     Unavailable,
 )
+from keyturn.observing import SILENT, Observer
 
 from .errors import (
     BodyMalformed,
@@ -46,6 +47,7 @@ from .errors import (
     UnsupportedMediaType,
 )
 from .http import Header, Response
+from .request_ids import request_id
 
 __all__ = ["MEDIA_TYPE", "Problem", "Problems", "status_of"]
 
@@ -107,6 +109,8 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The field of the body that is wrong, where it is one."""
     reason: str = ""
     """Why a session is over, where it is."""
+    request_id: str = msgspec.field(default="", name="requestId")
+    """Of the request that was answered so, by which the log tells of it."""
 
 
 def status_of(kind: type[KeyturnError]) -> int:
@@ -120,24 +124,31 @@ class Problems:
 
     Args:
         clock: Unix time in seconds.
+        observer: is told of every refusal.
     """
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    def __init__(self, clock: Callable[[], int], observer: Observer = SILENT) -> None:
+        self._observer = observer
         self._clock = clock
         self._second = 0
         self._told: set[str] = set()
 
     def answer_to(self, error: Exception) -> Response:
         """The answer to a request that met ``error``."""
+        refusal = self._told_to_client(error)
+        self._observer.refused(refusal.code)
+        return _problem(refusal)
+
+    def _told_to_client(self, error: Exception) -> KeyturnError:
         if isinstance(error, Unavailable) and not isinstance(error, NotReady):
             self.report(error)
-            return _problem(Unavailable(retry_after=error.retry_after))
+            return Unavailable(retry_after=error.retry_after)
         if isinstance(error, _REFUSALS):
-            return _problem(error)
+            return error
         # Not the error's own words: they may hold a token or a password.
         where = "".join(traceback.format_tb(error.__traceback__))
         _log.error("unforeseen %s\n%s", type(error).__name__, where)
-        return _problem(Unavailable())
+        return Unavailable()
 
     def report(self, error: Unavailable) -> None:
         """Log it, once a second: a disk that is full fails thousands of requests alike."""
@@ -163,6 +174,7 @@ def _problem(error: KeyturnError) -> Response:
         remedy=error.remedy,
         field=error.field if isinstance(error, InvalidField) else "",
         reason=error.reason if isinstance(error, SessionOver) else "",
+        request_id=request_id(),
     )
     return Response(status, _headers(error, status), msgspec.json.encode(document))
 

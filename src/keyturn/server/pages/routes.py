@@ -77,7 +77,7 @@ class Pages:
         self._accounts = accounts
         self._password_length = password_length
         self._navigations = Navigations(sessions, self._settings)
-        self._problems = Problems(sessions.now)
+        self._problems = Problems(sessions.now, sessions.observer)
         self._static = StaticFiles()
         self._texts = read_texts()
         self._renderer = Renderer(
