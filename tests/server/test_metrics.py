@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +15,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.server.processes import Server, run_keyturn, serving, until
+from keyturn._version import __version__
+from keyturn.core.rotation import Verdict
+from keyturn.server.figures import REGISTRY
+from tests.server.processes import Server, register, run_keyturn, serving, sign_in, until
 
 TOKEN = "correct-horse-battery-staple-0123456789"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -71,8 +76,10 @@ def test_without_the_token_there_is_nothing_there(tmp_path: Path, credentials: s
         asked = httpx.get(f"{server.url}/metrics", headers={"Authorization": credentials})
         nowhere = httpx.get(f"{server.url}/nowhere")
 
+    told, told_of_nowhere = asked.json(), nowhere.json()
     assert asked.status_code == 404
-    assert asked.text == nowhere.text
+    assert told.pop("requestId") != told_of_nowhere.pop("requestId")
+    assert told == told_of_nowhere
 
 
 def test_without_the_setting_there_is_nothing_there(tmp_path: Path) -> None:
@@ -111,8 +118,84 @@ def test_how_stale_the_worst_worker_is_is_told(tmp_path: Path) -> None:
     assert all(known <= stopped_at + 1 for known in behind)
 
 
+def test_exchanges_and_sessions_are_counted_over_all_workers(tmp_path: Path) -> None:
+    """C3, H3: by verdict and reason, each there as 0 before there was any."""
+    with measured(tmp_path, "--workers", "2") as server, server.client() as client:
+        before = figures(server)
+        register(client)
+        tokens = sign_in(client)
+        body = {"refreshToken": tokens["refreshToken"]}
+        for _ in range(4):
+            httpx.post(f"{server.url}/refresh-token", json=body)  # by any worker
+        client.post("/logout", json=body)
+        client.post("/refresh-token", json=body)
+        client.post("/login", json={"username": "ada", "password": "wrong-wrong"})
+        told = figures(server)
+
+    assert [before["keyturn_exchanges_total", label] for label in Verdict] == [0] * 8
+    verdicts = {label: told["keyturn_exchanges_total", label] for label in Verdict}
+    assert {each: number for each, number in verdicts.items() if number} == {
+        "rotate": 1,
+        "replay": 3,
+        "ended": 1,
+    }
+    assert told["keyturn_exchange_seconds_count",] == 5
+    assert told["keyturn_sessions_begun_total",] == 1
+    assert told["keyturn_sessions_ended_total", "logged_out"] == 1
+    assert before["keyturn_sessions_ended_total", "reuse_detected"] == 0
+    assert told["keyturn_refusals_total", "session_revoked"] == 1
+    assert told["keyturn_refusals_total", "invalid_credentials"] == 1
+    assert told["keyturn_hash_seconds_count",] == told["keyturn_hash_wait_seconds_count",] == 3
+    assert told["keyturn_store_batch_rows_count", "swap"] == 1
+    assert told["keyturn_store_seconds_count", "users.add"] == 1
+
+
+def test_how_things_stand_is_told(tmp_path: Path) -> None:
+    """H6: what fills up is seen before it is full."""
+    settings = {"KEYTURN_METRICS_TOKEN": TOKEN, "KEYTURN_REVOCATIONS_TOKEN": TOKEN}
+    with (
+        serving(tmp_path, **settings, TMPDIR=str(tmp_path)) as server,
+        server.client() as client,
+        httpx.stream("GET", f"{server.url}/revocations", headers=BEARER) as following,
+    ):
+        events = following.iter_raw()
+        next(events)
+        register(client)
+        client.post("/logout", json={"refreshToken": sign_in(client)["refreshToken"]})
+        told = figures(server)
+
+    build = next(labels for name, *labels in told if name == "keyturn_build_info")
+    assert sorted(build) == [__version__, platform.python_version(), "sqlite"]
+    assert told["keyturn_connections",] == 3
+    assert told["keyturn_feed_followers",] == 1
+    assert told["keyturn_cutoffs",] == 1
+    assert told["keyturn_hashes_waiting",] == told["keyturn_hashes_running",] == 0
+
+
+def test_no_figure_tells_of_anybody(tmp_path: Path) -> None:
+    """D11, H3: no name, no id, no address."""
+    with measured(tmp_path) as server, server.client() as client:
+        register(client)
+        tokens = sign_in(client)
+        client.post("/refresh-token", json={"refreshToken": tokens["refreshToken"]})
+        client.delete("/sessions/made-up", headers={"Authorization": f"Bearer {TOKEN}"})
+        labels = {label for _, *labels in figures(server) for label in labels}
+
+    assert not [label for label in labels if re.search("ada|made-up|127|[0-9A-Za-z_-]{22}$", label)]
+
+
+def test_the_manual_names_every_figure_and_no_other() -> None:
+    """Whoever writes an alert by it shall not wait for something that never comes."""
+    manual = Path(__file__).parents[2] / "docs" / "operations.md"
+    there = {family.name for family in REGISTRY.collect()}
+    named = set(re.findall("keyturn_[a-z_]+", manual.read_text().partition("## Figures")[2]))
+
+    assert {re.sub("_(total|bucket)$", "", name) for name in named} == there
+
+
 def is_counting(folder: Path, pid: int) -> bool:
-    return any(folder.glob(f"keyturn-metrics-*/gauge_*_{pid}.db"))
+    """The files of its sums are made after that of its revocations."""
+    return any(folder.glob(f"keyturn-metrics-*/gauge_livesum_{pid}.db"))
 
 
 def answers(server: Server) -> bool:

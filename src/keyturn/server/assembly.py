@@ -7,21 +7,22 @@ import dataclasses
 import fcntl
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from keyturn.accounts import Accounts, PasswordRules, open_users
+from keyturn.accounts import Accounts, PasswordHashing, PasswordRules, UserStore, open_users
 from keyturn.core.errors import ConfigurationError, Unavailable
 from keyturn.core.model import Policy
 from keyturn.hooks import Hooks, Webhook
 from keyturn.integrations.asgi import Answer, App
+from keyturn.observing import SILENT, Observer, observed
 from keyturn.sessions import Sessions
 from keyturn.stores import Store, open_store, store_exists
 from keyturn.stores.sqlite.opening import APPLICATION_ID
-from keyturn.wire import headers
 from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import CookieSettings, WireSettings, check_random
 
@@ -34,6 +35,7 @@ from .secret_files import (
     sync_folder,
 )
 from .settings import Settings
+from .watching import Watch
 
 __all__ = [
     "WEBHOOK",
@@ -64,6 +66,7 @@ class Parts:
     store: Store
     sessions: Sessions
     accounts: Accounts
+    hashing: PasswordHashing
 
     async def close(self) -> None:
         """Let what is under way finish, and let go of the database."""
@@ -134,9 +137,15 @@ def check_settings(settings: Settings) -> None:
         find_secrets(settings)
 
 
-async def open_parts(settings: Settings, *, create: bool = False, sharded: bool = False) -> Parts:
+async def open_parts(
+    settings: Settings,
+    *,
+    create: bool = False,
+    sharded: bool = False,
+    observer: Observer | None = None,
+) -> Parts:
     """Open the database, which ``create`` makes if it is absent, ``sharded`` for an engine that
-    shards, and what works on it.
+    shards, and what works on it; ``observer`` is told of that.
 
     Raises:
         ConfigurationError: a setting or a secret is impossible, or the database cannot be used.
@@ -157,11 +166,24 @@ async def open_parts(settings: Settings, *, create: bool = False, sharded: bool 
         signing_algorithm=settings.signing_algorithm,
         max_staleness=settings.max_staleness,
         on_stale=settings.on_stale,
+        observer=observer,
     )
+    hashing = PasswordHashing(observer=SILENT if observer is None else observer)
     accounts = Accounts(
-        open_users(store), sessions, rules=rules, profile_in_token=settings.profile_in_token
+        _users_of(store, observer),
+        sessions,
+        hashing=hashing,
+        rules=rules,
+        profile_in_token=settings.profile_in_token,
     )
-    return Parts(settings, store, sessions, accounts)
+    return Parts(settings, store, sessions, accounts, hashing)
+
+
+def _users_of(store: Store, observer: Observer | None) -> UserStore:
+    users = open_users(store)
+    if observer is None:
+        return users
+    return observed(users, UserStore, observer, time.monotonic, prefix="users.")
 
 
 def holds_nothing(settings: Settings) -> bool:
@@ -225,12 +247,13 @@ async def application(settings: Settings) -> AsyncIterator[App]:
         StoreUnavailable: the database does not answer.
     """
     wire_settings = wire_settings_of(settings)
-    parts = await open_parts(settings)
+    watch = Watch(settings)
+    parts = await open_parts(settings, observer=watch.observer)
     try:
         async with parts.sessions, _swept(parts.accounts), _hooked(parts.store, settings):
             endpoints = Endpoints(parts.sessions, parts.accounts, wire_settings)
             answer = _with_pages(endpoints, parts, settings)
-            async with _measured(answer, parts, settings) as answer:
+            async with watch.over(answer, parts.sessions, parts.hashing, wire_settings) as answer:
                 yield App(endpoints, answer=answer)
     finally:
         await parts.close()
@@ -250,19 +273,6 @@ def _webhook_of(settings: Settings) -> Webhook | None:
     if not settings.webhook_url:
         return None
     return Webhook(settings.webhook_url, settings.webhook_secret)
-
-
-@asynccontextmanager
-async def _measured(answer: Answer, parts: Parts, settings: Settings) -> AsyncIterator[Answer]:
-    if not settings.metrics_token:
-        yield answer
-        return
-    from .metrics import Metrics
-
-    standing = headers.standing(wire_settings_of(settings))
-    metrics = Metrics(settings.metrics_token, answer, parts.sessions, standing)
-    async with metrics.watching():
-        yield metrics.handle
 
 
 def _with_pages(endpoints: Endpoints, parts: Parts, settings: Settings) -> Answer:

@@ -36,6 +36,8 @@ class Connection(HttpToolsProtocol):
     """Requests that wait for the answer of the one before them."""
     most_connections: ClassVar[int] = 4096
     """Of one process."""
+    open_now: ClassVar[int] = 0
+    """How many of them there are."""
 
     _beyond_body = 0
     _in_request = False
@@ -46,12 +48,14 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        Connection.open_now += 1
         if len(self.connections) > self.most_connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, b"Retry-After: 1\r\n")
         else:
             self._expect(self.seconds_for_headers)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        Connection.open_now -= 1
         self._expect(None)
         self.resume_writing()
         super().connection_lost(exc)

@@ -12,23 +12,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from keyturn.accounts import PasswordHashing
 from keyturn.integrations.asgi import Answer
 from keyturn.sessions import Sessions
 from keyturn.wire import headers
 from keyturn.wire.http import Header, Request, Response
-from keyturn.wire.routes import ROUTES, SESSION_PATH
 
+from .connections import Connection
 from .counting import COMMON_FOLDER
+from .figures import REGISTRY, count_request, show_state
+from .places import METHODS, place_of
 
 __all__ = ["METRICS_PATH", "Metrics"]
 
@@ -36,30 +32,6 @@ METRICS_PATH: Final = "/metrics"
 
 _SECONDS_BETWEEN_LOOKS: Final = 1
 _OTHER: Final = "other"
-_PATHS: Final = {route.path for route in ROUTES}
-_UPPER_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-
-_registry: Final = CollectorRegistry()
-_requests: Final = Counter(
-    "keyturn_requests",
-    "Requests that were answered.",
-    ["method", "path", "status"],
-    registry=_registry,
-)
-_seconds: Final = Histogram(
-    "keyturn_request_seconds",
-    "Seconds until a request was answered.",
-    ["path"],
-    buckets=_UPPER_BOUNDS,
-    registry=_registry,
-)
-_known_at: Final = Gauge(
-    "keyturn_revocations_known_timestamp_seconds",
-    "When every revocation was last known, of the worker that is worst off; time() less this is"
-    " how stale it is.",
-    multiprocess_mode="livemin",
-    registry=_registry,
-)
 
 
 class Metrics:
@@ -68,17 +40,25 @@ class Metrics:
     Args:
         token: to be presented as a bearer. To whoever presents another there is nothing there.
         answer: what answers everything else.
-        sessions: how stale they are is told.
+        sessions: how they stand is told.
+        hashing: how much waits for it is told.
         standing: headers of every answer.
     """
 
     def __init__(
-        self, token: str, answer: Answer, sessions: Sessions, standing: Sequence[Header]
+        self,
+        token: str,
+        answer: Answer,
+        *,
+        sessions: Sessions,
+        hashing: PasswordHashing,
+        standing: Sequence[Header],
     ) -> None:
         self._standing = standing
         self._credentials = b"Bearer " + token.encode()
         self._answer = answer
         self._sessions = sessions
+        self._hashing = hashing
 
     async def handle(self, request: Request) -> Response:
         """Answer ``request``."""
@@ -86,9 +66,9 @@ class Metrics:
             return self._figures(request)
         began = time.perf_counter()
         response = await self._answer(request)
-        path = _place(request.path)
-        _seconds.labels(path).observe(time.perf_counter() - began)
-        _requests.labels(_method(request.method), path, response.status).inc()
+        method = request.method if request.method in METHODS else _OTHER
+        path = place_of(request.path) or _OTHER
+        count_request(method, path, response.status, time.perf_counter() - began)
         return response
 
     def _may_see(self, request: Request) -> bool:
@@ -97,7 +77,8 @@ class Metrics:
         return hmac.compare_digest(credentials, self._credentials) and is_asked
 
     def _figures(self, request: Request) -> Response:
-        registry = _registry
+        self.look()
+        registry = REGISTRY
         if COMMON_FOLDER in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
@@ -112,7 +93,7 @@ class Metrics:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Within, staleness is looked at every second."""
+        """Within, it is looked every second at how things stand."""
         looking = asyncio.create_task(self._look_for_ever())
         try:
             yield
@@ -126,16 +107,12 @@ class Metrics:
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def look(self) -> None:
-        """Write down when every revocation was last known."""
-        _known_at.set(max(0, time.time() - self._sessions.staleness))
-
-
-def _place(path: str) -> str:
-    """A few names for whatever strangers ask for."""
-    if path in _PATHS:
-        return path
-    return SESSION_PATH if path.startswith(SESSION_PATH.partition("{")[0]) else _OTHER
-
-
-def _method(method: str) -> str:
-    return method if method in {"GET", "POST", "PATCH", "DELETE", "OPTIONS", "HEAD"} else _OTHER
+        """Write down how things stand."""
+        show_state(
+            known_at=max(0, time.time() - self._sessions.staleness),
+            cutoffs=self._sessions.known_cutoffs,
+            hashes_waiting=self._hashing.waiting,
+            hashes_running=self._hashing.running,
+            followers=self._sessions.feed.followers,
+            connections=Connection.open_now,
+        )

@@ -309,6 +309,9 @@ class Settings:
         Literal["json", "text"],
         _Setting(_one_of("json", "text"), "What a line of the logs is: json or text"),
     ] = "json"
+    access_log: Annotated[
+        bool, _Setting(_flag, "Whether each request is logged, by method and path")
+    ] = False
 
 
 _TABLE: Final[dict[str, _Setting]] = {

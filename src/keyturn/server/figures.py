@@ -1,0 +1,170 @@
+"""What Prometheus is told, by name. Imported by workers alone: the files behind it are theirs."""
+
+from __future__ import annotations
+
+import platform
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from keyturn._version import __version__
+from keyturn.core.model import EndReason
+from keyturn.core.rotation import Verdict
+from keyturn.observing import Observer
+
+__all__ = ["REGISTRY", "Figures", "count_request", "show_start", "show_state"]
+
+REGISTRY: Final = CollectorRegistry()
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_ROWS: Final = (1, 2, 4, 8, 16, 32, 64)
+
+
+def _counter(name: str, documentation: str, *labels: str) -> Counter:
+    return Counter(name, documentation, labels, registry=REGISTRY)
+
+
+def _histogram(
+    name: str, documentation: str, *labels: str, buckets: tuple[float, ...] = _SECONDS
+) -> Histogram:
+    return Histogram(name, documentation, labels, buckets=buckets, registry=REGISTRY)
+
+
+def _sum(name: str, documentation: str) -> Gauge:
+    """Of what each worker has for itself."""
+    return Gauge(name, documentation, multiprocess_mode="livesum", registry=REGISTRY)
+
+
+_requests: Final = _counter(
+    "keyturn_requests", "Requests that were answered.", "method", "path", "status"
+)
+_request_seconds: Final = _histogram(
+    "keyturn_request_seconds", "Seconds until a request was answered.", "path"
+)
+_refusals: Final = _counter(
+    "keyturn_refusals", "Requests that were answered with a problem document, by its code.", "code"
+)
+_exchanges: Final = _counter(
+    "keyturn_exchanges",
+    "Refresh tokens of ours that were judged, by verdict. Exchanges of one token at once are one.",
+    "verdict",
+)
+_exchange_seconds: Final = _histogram(
+    "keyturn_exchange_seconds", "Seconds until a refresh token was judged."
+)
+_begun: Final = _counter("keyturn_sessions_begun", "Sessions that were begun.")
+_ended: Final = _counter(
+    "keyturn_sessions_ended",
+    "Sessions that these workers ended; one whose time is over, when somebody comes back to it.",
+    "reason",
+)
+_store_seconds: Final = _histogram(
+    "keyturn_store_seconds", "Seconds that a call of the database took.", "operation"
+)
+_store_rows: Final = _histogram(
+    "keyturn_store_batch_rows",
+    "Rows that a call of the database asked for at once.",
+    "operation",
+    buckets=_ROWS,
+)
+_store_failures: Final = _counter(
+    "keyturn_store_failures", "Calls of the database that failed.", "operation"
+)
+_hash_seconds: Final = _histogram("keyturn_hash_seconds", "Seconds that hashing a password took.")
+_hash_wait_seconds: Final = _histogram(
+    "keyturn_hash_wait_seconds", "Seconds that a password waited to be hashed."
+)
+_hash_refusals: Final = _counter(
+    "keyturn_hash_refusals", "Passwords that were not hashed, as too many others were to be."
+)
+_known_at: Final = Gauge(
+    "keyturn_revocations_known_timestamp_seconds",
+    "When every revocation was last known, of the worker that is worst off; time() less this is"
+    " how stale it is.",
+    multiprocess_mode="livemin",
+    registry=REGISTRY,
+)
+_cutoffs: Final = Gauge(
+    "keyturn_cutoffs",
+    "Sessions whose access tokens are void and not yet over, as the worker knows that knows most.",
+    multiprocess_mode="livemax",
+    registry=REGISTRY,
+)
+_hashes_waiting: Final = _sum("keyturn_hashes_waiting", "Passwords that wait to be hashed.")
+_hashes_running: Final = _sum("keyturn_hashes_running", "Passwords that are being hashed.")
+_followers: Final = _sum("keyturn_feed_followers", "Services that follow revocations.")
+_connections: Final = _sum("keyturn_connections", "Connections that are open.")
+_build: Final = Gauge(
+    "keyturn_build_info",
+    "Is 1; its labels tell what runs.",
+    ["version", "python", "database"],
+    multiprocess_mode="livemax",
+    registry=REGISTRY,
+)
+
+
+class Figures(Observer):
+    """Counts what it is told. Every verdict and reason is there from the start, as 0: an alert
+    notices an increase, not an appearance.
+    """
+
+    def __init__(self) -> None:
+        self._of_verdict = {verdict: _exchanges.labels(verdict) for verdict in Verdict}
+        self._of_reason = {reason: _ended.labels(reason) for reason in EndReason}
+
+    def exchanged(self, verdict: Verdict, seconds: float) -> None:
+        self._of_verdict[verdict].inc()
+        _exchange_seconds.observe(seconds)
+
+    def begun(self) -> None:
+        _begun.inc()
+
+    def ended(self, reason: EndReason, sessions: int) -> None:
+        self._of_reason[reason].inc(sessions)
+
+    def refused(self, code: str) -> None:
+        _refusals.labels(code).inc()
+
+    def called_store(self, operation: str, rows: int, seconds: float, *, failed: bool) -> None:
+        _store_seconds.labels(operation).observe(seconds)
+        if operation in {"get", "swap"}:
+            _store_rows.labels(operation).observe(rows)
+        if failed:
+            _store_failures.labels(operation).inc()
+
+    def hashed(self, seconds: float, waited: float) -> None:
+        _hash_seconds.observe(seconds)
+        _hash_wait_seconds.observe(waited)
+
+    def refused_to_hash(self) -> None:
+        _hash_refusals.inc()
+
+
+def count_request(method: str, path: str, status: int, seconds: float) -> None:
+    """A request that was answered; method and path are each one of a few."""
+    _request_seconds.labels(path).observe(seconds)
+    _requests.labels(method, path, status).inc()
+
+
+def show_start(database: str) -> None:
+    """What runs, on which kind of database. Until it answers, it cannot answer by what is stale."""
+    _build.labels(__version__, platform.python_version(), database).set(1)
+    _known_at.set_to_current_time()
+
+
+def show_state(
+    *,
+    known_at: float,
+    cutoffs: int,
+    hashes_waiting: int,
+    hashes_running: int,
+    followers: int,
+    connections: int,
+) -> None:
+    """How this worker stands just now."""
+    _known_at.set(known_at)
+    _cutoffs.set(cutoffs)
+    _hashes_waiting.set(hashes_waiting)
+    _hashes_running.set(hashes_running)
+    _followers.set(followers)
+    _connections.set(connections)
