@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
 
 from .core.errors import RowUnavailable, StoreUnavailable
 
@@ -22,7 +24,7 @@ Result = TypeVar("Result")
 _PATIENCE_SECONDS: Final = 2.0
 
 
-class _Waiter(NamedTuple, Generic[Item, Result]):
+class _Waiter(msgspec.Struct, Generic[Item, Result], frozen=True):
     """Who waits for the result of an item, until when it may begin, and where it is asked from."""
 
     item: Item

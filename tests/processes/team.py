@@ -93,12 +93,14 @@ class Team:
 
 class Encounters:
     """How far apart two deeds are to be released so that they meet: whichever came first is
-    released a little later the next time, give or take some chance.
+    released a little later the next time, give or take some chance; and by ever more, as long as
+    it stays the same one.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self._random = Random(seed)
         self._lead = 0.0
+        self._step = 0.0
         self.first = 0
         self.second = 0
 
@@ -111,7 +113,9 @@ class Encounters:
         """The first deed took effect before the other, or after it."""
         self.first += first
         self.second += not first
-        self._lead += -_STEP if first else _STEP
+        step = -_STEP if first else _STEP
+        self._step = 1.3 * self._step if step * self._step > 0 else step
+        self._lead += self._step
 
 
 @asynccontextmanager

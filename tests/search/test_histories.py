@@ -24,6 +24,8 @@ from .histories import (
     policy,
 )
 
+pytestmark = pytest.mark.no_cover  # the tracer makes them six times slower
+
 STRICT_SINGLE_USE = policy(0, recover=False)
 WHILE_NO_COMMIT_IS_LOST = {
     Verdict.ECHO,

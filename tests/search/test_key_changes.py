@@ -19,6 +19,8 @@ from keyturn.sessions import Sessions
 from . import key_changes
 from .key_changes import Outcome, Setting, of_paper, search, walk
 
+pytestmark = pytest.mark.no_cover  # the tracer makes them six times slower
+
 CHANGED_MEANWHILE = "The signing keys were changed meanwhile"
 EVERY_END = {
     "renew: done",

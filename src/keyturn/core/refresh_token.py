@@ -32,9 +32,11 @@ _TAG_LABEL: Final = b"keyturn refresh tag v1"
 class RefreshToken(msgspec.Struct, frozen=True):
     """A token whose tag was found good: this server issued it, if its proof holds too."""
 
+    name: bytes
+    """Of sid and generation, as the proof is over them."""
+    proof: bytes
     sid: str
     generation: int
-    proof: bytes
 
 
 def mint(secrets: ServerSecrets, sid: str, session_secret: bytes, generation: int) -> str:
@@ -61,16 +63,14 @@ def parse(secrets: ServerSecrets, token: str) -> RefreshToken:
     proven, tag = raw[:37], raw[37:]
     for secret in secrets.with_id(raw[0]):
         if hmac.compare_digest(tag, _tag(secret.refresh_key, proven)):
-            return RefreshToken(
-                base64url.encode(raw[1:17]), int.from_bytes(raw[17:21], "big"), raw[21:37]
-            )
+            sid, generation = base64url.encode(raw[1:17]), int.from_bytes(raw[17:21], "big")
+            return RefreshToken(raw[1:21], raw[21:37], sid, generation)
     raise RefreshTokenInvalid
 
 
 def proves(token: RefreshToken, session_secret: bytes) -> bool:
     """Whether the token was made from this session's secret."""
-    name = base64url.decode(token.sid) + token.generation.to_bytes(4, "big")
-    return hmac.compare_digest(token.proof, _proof(session_secret, name))
+    return hmac.compare_digest(token.proof, _proof(session_secret, token.name))
 
 
 def is_sid(text: str) -> bool:

@@ -59,12 +59,17 @@ _GET_MANY: Final = f"SELECT {SESSION} FROM keyturn.session WHERE sid = ANY ($1::
 
 async def swap(connection: Connection, swaps: Sequence[Swap]) -> list[bool]:
     """As ``Layout.swap``. One statement."""
-    if len(swaps) == 1 and swaps[0].event is None:
+    told = [swap.event for swap in swaps]
+    if len(swaps) == 1 and told == [None]:
         return [await connection.fetchval(TURN, *turn_of(swaps[0])) is not None]
-    turns = zip(*map(turn_of, swaps), strict=True)
-    events = [to_json(swap.event) if swap.event else None for swap in swaps]
-    won = {sid for (sid,) in await connection.fetch(_TURN_MANY, *map(list, turns), events)}
-    return [swap.old.sid in won for swap in swaps]
+    turns = [list(column) for column in zip(*map(turn_of, swaps), strict=True)]
+    if any(told):
+        events = [to_json(event) if event else None for event in told]
+        won = await connection.fetch(_TURN_AND_TELL, *turns, events)
+    else:
+        won = await connection.fetch(_TURN_MANY, *turns)
+    winners = {sid for (sid,) in won}
+    return [swap.old.sid in winners for swap in swaps]
 
 
 def is_one_statement(swaps: Sequence[Swap]) -> bool:  # noqa: ARG001
@@ -72,12 +77,15 @@ def is_one_statement(swaps: Sequence[Swap]) -> bool:  # noqa: ARG001
     return True
 
 
-_TURN_MANY: Final = """
+def _turning(arrays: str, columns: str, told: str) -> str:
+    """Turns of many; what is asked for beside, and what is done with it, is an event of each."""
+    return f"""
     WITH turn AS MATERIALIZED (
         SELECT * FROM unnest(
             $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-            $7::bigint[], $8::text[])
-        AS turn (sid, held, generation, parent, first_child, previous_parent, turned_at, event)
+            $7::bigint[]{arrays})
+        AS turn (
+            sid, held, generation, parent, first_child, previous_parent, turned_at{columns})
     ), locked AS MATERIALIZED (
         SELECT sid FROM keyturn.session WHERE sid = ANY ($1::text[])
         ORDER BY sid FOR NO KEY UPDATE
@@ -88,14 +96,22 @@ _TURN_MANY: Final = """
         FROM locked JOIN turn USING (sid)
         WHERE session.sid = locked.sid AND session.sid = ANY ($1::text[])
             AND session.generation = turn.held AND session.ended_at IS NULL
-        RETURNING session.sid, turn.event::json AS event
-    ), told AS (
+        RETURNING session.sid{columns}
+    ){told}
+    SELECT sid FROM turned"""
+
+
+_TURN_MANY: Final = _turning("", "", "")
+_TURN_AND_TELL: Final = _turning(
+    ", $8::json[]",
+    ", event",
+    """, told AS (
         INSERT INTO keyturn.event (at, kind, user_id, sid, reason, device)
         SELECT (event->>'at')::bigint, event->>'kind', event->>'user_id', event->>'sid',
             event->>'reason', coalesce(event->>'device', '{}')
         FROM turned WHERE event IS NOT NULL
-    )
-    SELECT sid FROM turned"""
+    )""",
+)
 
 
 async def end_each(
