@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 ORDER = [
     {"core", "_version"},
-    {"coalesce", "feed", "hosts", "jwks", "staleness", "stores"},
+    {"coalesce", "complaints", "feed", "hosts", "jwks", "staleness", "stores"},
     {"following", "hooks", "observing", "signing_keys"},
     {"sessions"},
     {"accounts"},
@@ -43,7 +43,7 @@ PURE_STDLIB = {
 PURE_THIRD_PARTY = {"cryptography", "msgspec"}
 
 CLOCKS_AND_CHANCE = {"time", "secrets", "random", "uuid"}
-WITHOUT_CLOCK = {"core", "coalesce", "feed", "hosts", "jwks", "staleness", "stores"}
+WITHOUT_CLOCK = {"core", "coalesce", "complaints", "feed", "hosts", "jwks", "staleness", "stores"}
 WITHOUT_CLOCK |= {"observing", "signing_keys", "accounts", "wire"}
 EXCEPTIONS = {
     ("keyturn.accounts.service", "secrets"): "makes the ids of users",

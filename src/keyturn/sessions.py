@@ -5,7 +5,6 @@ randomness; the rules are in ``core``, the rows in a store.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from .coalesce import Coalescer
+from .complaints import Complaints
 from .core import access_token, base64url, refresh_token
 from .core.access_token import AccessToken
 from .core.cutoffs import CutoffView
@@ -21,7 +21,6 @@ from .core.errors import (
     AccessTokenInvalid,
     ClaimsRefused,
     ConfigurationError,
-    KeyturnError,
     RefreshRefused,
     RefreshSuperseded,
     RefreshTokenInvalid,
@@ -59,8 +58,6 @@ from .stores.base import ClaimsChange, Ending, Store, Swap, SweepBounds
 
 __all__ = ["Sessions"]
 
-log = logging.getLogger("keyturn")
-
 _ATTEMPTS: Final = 8
 """How often a lost race is run again before it is called a failure of ours."""
 _POLL_SECONDS: Final = 0.5
@@ -72,7 +69,6 @@ _SWEEP_PAUSE_SECONDS: Final = 0.2
 _KEPT_AFTER_END: Final = 7 * DAY
 _KEPT_BEYOND_EXPIRY: Final = DAY  # of cutoffs: whoever sweeps by a clock that is ahead takes none
 _CHECK_SECONDS: Final = 1
-_SILENCE_SECONDS: Final = 60
 _LONGEST_EXCHANGE: Final = 1 / 6
 """Of the window: half of what a round trip may take, and a write may land as late once more."""
 
@@ -160,7 +156,7 @@ class Sessions:
         self._background: set[asyncio.Task[None]] = set()
         self._checking: asyncio.Task[None] | None = None
         self._sound_until = float("-inf")
-        self._silent_until: dict[tuple[str, type[Exception]], float] = {}
+        self._complaints = Complaints(steady_clock)
 
     def _new_verifier(self) -> access_token.Verifier:
         return access_token.Verifier(
@@ -725,7 +721,7 @@ class Sessions:
                     await self._reload()
                     reload_at, apart = self._steady_clock() + _RELOAD_SECONDS, self._clocks_apart()
             except Exception as error:  # noqa: BLE001  whatever it was, following goes on
-                self._complain("cannot follow revocations", error)
+                self._complaints.report("cannot follow revocations", error)
                 await asyncio.sleep(_POLL_SECONDS)
 
     def _clocks_apart(self) -> float:
@@ -805,12 +801,12 @@ class Sessions:
         try:
             fault = await self._read_keys()
             if fault is not None:
-                self._complain("cannot use every signing key", fault)
+                self._complaints.report("cannot use every signing key", fault)
             elif renew:
                 await self._keys.renew(self.now(), self.cutoff_ttl)
                 await self._read_keys()
         except Exception as error:  # noqa: BLE001  whatever it was, the next look may be better
-            self._complain("cannot follow the signing keys", error)
+            self._complaints.report("cannot follow the signing keys", error)
 
     async def _read_keys(self) -> ConfigurationError | None:
         """Why not every stored key is in use as it is stored, if so."""
@@ -912,18 +908,7 @@ class Sessions:
             try:
                 await self.sweep(pause=_SWEEP_PAUSE_SECONDS)
             except Exception as error:  # noqa: BLE001  whatever it was, the next hour may be better
-                self._complain("cannot sweep", error)
-
-    def _complain(self, what: str, error: Exception) -> None:
-        """At most once a minute for each kind of error: a sentence where it was foreseen, the
-        traceback too where it was not.
-        """
-        kind, now = (what, type(error)), self._steady_clock()
-        if now < self._silent_until.get(kind, now):
-            return
-        self._silent_until[kind] = now + _SILENCE_SECONDS
-        foreseen = isinstance(error, KeyturnError)
-        log.warning("%s: %s", what, error, exc_info=None if foreseen else error)
+                self._complaints.report("cannot sweep", error)
 
     async def _get_all(self, sids: Sequence[str]) -> Sequence[Session | None]:
         rows = await self.store.get(sids)

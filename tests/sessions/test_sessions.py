@@ -825,27 +825,6 @@ async def test_what_was_forgotten_by_a_clock_that_was_ahead_is_learnt_again(
             running.verify(tokens.access_token)
 
 
-async def test_a_store_that_fails_for_long_fills_no_log(
-    store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    """H4: one sentence a minute; the whole story of what nobody foresaw."""
-    sessions = engine(store, clock)
-
-    for _ in range(3):
-        sessions._complain("cannot follow revocations", StoreUnavailable("The disk is full"))
-        sessions._complain("cannot follow revocations", ZeroDivisionError("unforeseen"))
-    clock.sleep(60)
-    sessions._complain("cannot follow revocations", StoreUnavailable("The disk is full"))
-
-    sentence = "cannot follow revocations: The disk is full"
-    told = [(record.getMessage(), record.exc_info is not None) for record in caplog.records]
-    assert told == [
-        (sentence, False),
-        ("cannot follow revocations: unforeseen", True),
-        (sentence, False),
-    ]
-
-
 async def test_another_process_learns_what_was_revoked(store: Store, clock: Clock) -> None:
     """A process that follows the store refuses what another one ended."""
     async with loaded(store, clock) as one, loaded(store, clock) as other:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from keyturn.complaints import Complaints
 from keyturn.core.errors import ConfigurationError, KeyturnError, Unavailable
 from keyturn.feed import ALIVE
 
@@ -20,12 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Follower"]
 
-log = logging.getLogger("keyturn")
-
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 10
 _SECONDS_TO_END: Final = 2
-_SILENCE_SECONDS: Final = 60
 
 
 class Follower:
@@ -61,7 +58,7 @@ class Follower:
         self._settled = threading.Event()
         self._stopping = threading.Event()
         self._fault: KeyturnError | None = None
-        self._silent_until: dict[type[Exception], float] = {}
+        self._complaints = Complaints(steady_clock)
         self._asking = threading.Lock()
         self._asked = threading.Event()
         self._ask_again_at = float("-inf")
@@ -156,19 +153,12 @@ class Follower:
         self._settled.set()
 
     def _take_note_of(self, error: Exception) -> None:
-        """Logged at most once a minute for each kind: a sentence where the cause is known, the
-        traceback too where nobody foresaw it.
-        """
         if self._stopping.is_set():
             return  # whatever happens as connections are let go
-        foreseen = isinstance(error, KeyturnError)
         self._fault = error if isinstance(error, KeyturnError) else Unavailable()
         if isinstance(error, ConfigurationError):
             self._settled.set()
-        now = self._steady_clock()
-        if now >= self._silent_until.get(type(error), now):
-            self._silent_until[type(error)] = now + _SILENCE_SECONDS
-            log.warning("cannot follow the issuer: %s", error, exc_info=None if foreseen else error)
+        self._complaints.report("cannot follow the issuer", error)
 
     # ── unknown keys ────────────────────────────────────────────────────────────────────────────
 
