@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -12,7 +12,8 @@ from msgspec import UNSET, UnsetType
 from keyturn.accounts.model import User as AccountUser
 from keyturn.core import model
 from keyturn.core.access_token import AccessToken
-from keyturn.core.model import EventKind
+
+from .discretion import happened_at, is_exchange, last_used_at
 
 __all__ = [
     "Account",
@@ -38,9 +39,6 @@ __all__ = [
     "User",
     "UserAnswer",
 ]
-
-_HOUR: Final = 3600
-_EXCHANGES: Final = {EventKind.RECOVERED, EventKind.RESUMED}
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -203,13 +201,12 @@ class Session(_Shape, frozen=True, kw_only=True):
 
     @classmethod
     def of_row(cls, session: model.Session, current_sid: str) -> Self:
-        """As its user may see it: told to the minute, a thief would know when to follow."""
+        """As its user may see it."""
         current = session.sid == current_sid
-        last_used = session.last_used_at
         return cls(
             sid=session.sid,
             created_at=_iso(session.created_at),
-            last_used=UNSET if current else _iso(last_used - last_used % _HOUR),
+            last_used=UNSET if current else _iso(last_used_at(session)),
             user_agent=session.device.user_agent,
             address=session.device.address,
             current=current,
@@ -254,10 +251,9 @@ class Event(_Shape, frozen=True, kw_only=True):
 
     @classmethod
     def of_event(cls, event: model.Event) -> Self:
-        """As its user may see it: told to the minute, a thief would know when to follow."""
-        at = event.at - event.at % _HOUR if event.kind in _EXCHANGES else event.at
+        """As its user may see it."""
         return cls(
-            at=_iso(at),
+            at=_iso(happened_at(event)),
             kind=event.kind,
             sid=event.sid or UNSET,
             reason=event.reason or UNSET,
@@ -288,7 +284,7 @@ class Export(_Shape, frozen=True, kw_only=True):
             events=[
                 Event.of_event(event)
                 for event in events
-                if event.sid != current_sid or event.kind not in _EXCHANGES
+                if event.sid != current_sid or not is_exchange(event)
             ],
         )
 

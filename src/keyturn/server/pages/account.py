@@ -9,14 +9,13 @@ import msgspec
 
 from keyturn.core import model
 from keyturn.core.model import EndReason, EventKind
+from keyturn.wire.discretion import HOUR, happened_at, last_used_at
 
 from .rendering import Texts
 from .user_agents import software_of
 
 __all__ = ["Device", "Happening", "devices_of", "happenings_of"]
 
-_HOUR: Final = 3600
-_EXCHANGES: Final = frozenset({EventKind.RECOVERED, EventKind.RESUMED})
 _ALARMING: Final = frozenset({EndReason.REUSE_DETECTED})
 
 
@@ -46,10 +45,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
 def devices_of(
     sessions: Sequence[model.Session], current_sid: str, now: int, texts: Texts
 ) -> list[Device]:
-    """The current one first, then those used last. When that was is told by the hour: to the minute
-    it would tell a thief when to follow.
-    """
-    hours = {session.sid: session.last_used_at // _HOUR for session in sessions}
+    """The current one first, then those used last, as far as that is told."""
     return [
         Device(
             sid=session.sid,
@@ -57,12 +53,14 @@ def devices_of(
             address=session.device.address,
             created_at=session.created_at,
             last_used=(
-                "" if session.sid == current_sid else _age(now // _HOUR - hours[session.sid], texts)
+                ""
+                if session.sid == current_sid
+                else _age((now - last_used_at(session)) // HOUR, texts)
             ),
             current=session.sid == current_sid,
         )
         for session in sorted(
-            sessions, key=lambda session: (session.sid != current_sid, -hours[session.sid])
+            sessions, key=lambda session: (session.sid != current_sid, -last_used_at(session))
         )
     ]
 
@@ -79,7 +77,7 @@ def _age(hours: int, texts: Texts) -> str:
 def happenings_of(
     events: Sequence[model.Event], sessions: Sequence[model.Session], texts: Texts
 ) -> list[Happening]:
-    """In the order of ``events``. Those that tell of an exchange are told by the hour, as above."""
+    """In the order of ``events``."""
     known = {event.sid: event.device for event in events if event.kind is EventKind.SIGNED_IN}
     known |= {session.sid: session.device for session in sessions}
     return [_happening(event, known, texts) for event in events]
@@ -93,7 +91,7 @@ def _happening(
     ended = event.kind is EventKind.ENDED and event.reason is not None
     return Happening(
         text=texts["ends"][event.reason] if ended else texts["events"][event.kind],
-        at=event.at - event.at % _HOUR if event.kind in _EXCHANGES else event.at,
+        at=happened_at(event),
         device=_name(device, texts) if is_told else "",
         address=device.address,
         tone="alarm" if event.reason in _ALARMING else "usual",

@@ -198,7 +198,7 @@ class Pages:
     async def _account(self, request: Request, visitor: Known) -> Response:
         caller = visitor.user
         sessions = await self._sessions.list(caller.user_id)
-        events = await self._sessions.store.events(user_id=caller.user_id, limit=_MOST_EVENTS)
+        events = await self._sessions.events(caller.user_id, limit=_MOST_EVENTS)
         return self._html(
             "account",
             visitor,
