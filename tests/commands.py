@@ -16,6 +16,8 @@ from keyturn.server.assembly import Parts, open_parts
 from keyturn.server.settings import load_settings
 
 PASSWORD: Final = "correct horse battery"
+NOWHERE: Final = {"KEYTURN_PUBLIC_URL": "http://127.0.0.1:9"}
+"""No server of anybody's answers there, for the doctor to find."""
 
 
 class Command:

@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.commands import PASSWORD, Command
+from tests.commands import NOWHERE, PASSWORD, Command
 from tests.postgresql import Server, running
 
 # A slow machine is no failure.
@@ -34,6 +34,7 @@ def keyturn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """After ``keyturn init``, with user ada; no server runs that must learn of a new key."""
     monkeypatch.setattr("keyturn.sessions.KNOWN_AFTER", 0)
     command = Command(tmp_path)
+    command.environment |= NOWHERE
     command.told("init")
     command.told(
         "users", "add", "ada", "ada@example.com", "Ada L", "--password-stdin", typed=PASSWORD

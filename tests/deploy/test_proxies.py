@@ -10,22 +10,24 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509.oid import NameOID
 
 from keyturn import AccessTokenRevoked, Verifier
+from tests.certificates import certify
 from tests.postgresql import free_port
-from tests.server.processes import ADA, PATIENCE, Server, register, serving, until
+from tests.server.processes import (
+    ADA,
+    PATIENCE,
+    Server,
+    register,
+    run_keyturn,
+    serving,
+    until,
+)
 
 FEED_TOKEN = "a-token-of-the-services-that-follow"
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -128,30 +130,10 @@ def _until_it_listens(process: subprocess.Popen[bytes], port: int, folder: Path)
             return
 
 
-def _certify(folder: Path) -> None:
-    """A certificate of ``localhost``, signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-    today = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(today - timedelta(days=1))
-        .not_valid_after(today + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    (folder / "certificate").write_bytes(certificate.public_bytes(encoding))
-    kind, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / "key").write_bytes(key.private_bytes(encoding, kind, plain))
-
-
 @pytest.fixture(params=[nginx, caddy], ids=["nginx", "caddy"])
 def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxy]:
     port, plain = free_port(), free_port()
-    _certify(tmp_path)
+    certify(tmp_path)
     settings = {
         "KEYTURN_PUBLIC_URL": f"https://localhost:{port}",
         "KEYTURN_TRUSTED_PROXIES": "127.0.0.1",
@@ -246,3 +228,17 @@ def test_an_exchange_is_never_repeated_by_the_proxy(proxy: Proxy) -> None:
 
     assert answer.status_code in {502, 503, 504}
     assert "set-cookie" not in answer.headers
+
+
+def test_the_doctor_finds_nothing_wrong_with_it(proxy: Proxy, tmp_path: Path) -> None:
+    """H5: it comes as users do, and looks at how its requests arrive."""
+    settings = {
+        "KEYTURN_PUBLIC_URL": str(proxy.client.base_url).rstrip("/"),
+        "KEYTURN_TRUSTED_PROXIES": "127.0.0.1",
+        "SSL_CERT_FILE": str(tmp_path / "certificate"),
+    }
+    found = run_keyturn(tmp_path, "doctor", "--up", **settings)
+
+    assert found.returncode == 0, found.stdout
+    assert "ok    forwarded addresses\n" in found.stdout
+    assert "ok    https\n" in found.stdout

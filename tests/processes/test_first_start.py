@@ -17,6 +17,7 @@ from typing import Final
 import apsw
 import msgspec
 
+from tests.commands import NOWHERE
 from tests.processes import first_start
 from tests.processes.first_start import Start
 from tests.processes.servers import connections, register, serving_at_once, sign_in
@@ -47,7 +48,7 @@ async def test_inits_that_run_at_once_make_one_key(url: str, tmp_path: Path) -> 
     inits = [asyncio.to_thread(run_keyturn, tmp_path, "init", **settings) for _ in range(8)]
     codes = [init.returncode for init in await asyncio.gather(*inits)]
     keys = run_keyturn(tmp_path, "keys", "list", "--json", **settings)
-    found = run_keyturn(tmp_path, "doctor", **settings)
+    found = run_keyturn(tmp_path, "doctor", **settings, **NOWHERE)
 
     assert codes == [0] * 8
     assert len(json.loads(keys.stdout)) == 1

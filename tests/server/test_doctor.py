@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import apsw
 import pytest
 
 from keyturn.server.assembly import open_parts, prepare
 from keyturn.server.doctor import examine
 from keyturn.server.secret_files import make_secret_file
 from keyturn.server.settings import Settings, load_settings
+from tests.commands import NOWHERE
 
 
 @pytest.fixture
@@ -23,12 +28,12 @@ async def settings(tmp_path: Path) -> Settings:
 
 
 def settings_in(folder: Path, **environment: str) -> Settings:
-    return load_settings({"KEYTURN_DATA_DIR": str(folder / "data"), **environment})
+    return load_settings({"KEYTURN_DATA_DIR": str(folder / "data"), **NOWHERE, **environment})
 
 
-async def advice(settings: Settings) -> str:
-    """All that is to be changed."""
-    return "\n".join(finding.advice for finding in await examine(settings) if finding.advice)
+async def advice(settings: Settings, state: str = "wrong") -> str:
+    """All that is to be changed, or only noted."""
+    return "\n".join(each.advice for each in await examine(settings) if each.state == state)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -39,8 +44,18 @@ async def test_a_healthy_server_needs_no_advice(settings: Settings) -> None:
     """Everything that was looked at is named all the same."""
     findings = await examine(settings)
 
-    assert await advice(settings) == ""
-    assert len(findings) == 7
+    assert {finding.state for finding in findings} == {"ok", "note"}
+    assert [finding.subject.split(",")[0].split(" /")[0] for finding in findings][:-2] == [
+        "settings",
+        "cookies",
+        "proxy",
+        "modes of files and folders",
+        "owners of files",
+        "clock",
+        "secrets",
+        "room on the disk",
+        "database",
+    ]
 
 
 async def test_before_the_first_run_it_says_how_to_begin(tmp_path: Path) -> None:
@@ -95,7 +110,7 @@ async def test_a_database_of_another_program_is_found(settings: Settings) -> Non
 async def test_a_proxy_that_is_not_named_is_found(tmp_path: Path, settings: Settings) -> None:
     """H5: https is its business, so there is one."""
     del settings
-    https = {"KEYTURN_PUBLIC_URL": "https://a.example"}
+    https = {"KEYTURN_PUBLIC_URL": "https://a.invalid"}
 
     assert "KEYTURN_TRUSTED_PROXIES is not set" in await advice(settings_in(tmp_path, **https))
     https["KEYTURN_TRUSTED_PROXIES"] = "127.0.0.1"
@@ -215,3 +230,92 @@ async def test_a_key_under_the_second_secret_is_found(tmp_path: Path, settings: 
     assert await advice(settings) == ""
     await prepare(both, create=False)
     assert await advice(both) == ""
+
+
+# ── what wears out ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["secret", "keyturn.db", "keyturn.db-wal"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_what_root_left_behind_is_found(settings: Settings, name: str) -> None:
+    """A command that was run by root made it, and the server cannot open it."""
+    file = settings.data_dir / name
+    file.touch(0o600)
+    os.chown(settings.data_dir, 65534, 65534)
+    for each in settings.data_dir.iterdir():
+        os.chown(each, 0 if each == file else 65534, 0)
+
+    assert f"{file} is not of nobody, as its folder is: run chown nobody {file}" in await advice(
+        settings
+    )
+
+
+@pytest.mark.parametrize(("free", "found"), [(199_999_999, True), (200_000_000, False)])
+async def test_a_disk_that_is_nearly_full_is_found(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, free: int, *, found: bool
+) -> None:
+    """Before nothing can be written."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+    told = f"199 MB are left in {settings.data_dir}: make room before nothing can be written"
+    assert await advice(settings) == (told if found else "")
+
+
+async def test_a_sqlite_that_may_do_damage_is_found(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the system's own is linked to."""
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.40.1")
+
+    assert "needs SQLite 3.51.3 or newer, this is 3.40.1; upgrade apsw" in await advice(settings)
+
+
+async def test_a_secret_of_last_year_is_noted(settings: Settings) -> None:
+    """H9: a change goes unnoticed, and can wait."""
+    secret = settings.data_dir / "secret"
+    assert "change it once a year" not in await advice(settings, "note")
+    os.utime(secret, (1_700_000_000, 1_700_000_000))
+
+    assert f"{secret} is of 2023-11-14: change it once a year" in await advice(settings, "note")
+    assert await advice(settings) == ""
+
+
+async def test_secrets_that_nobody_took_away_are_noted(tmp_path: Path, settings: Settings) -> None:
+    """H9: each of them would still make tokens that are good."""
+    files = [settings.data_dir / "secret", tmp_path / "second", tmp_path / "third"]
+    for file in files[1:]:
+        make_secret_file(file)
+    two, three = (
+        settings_in(tmp_path, KEYTURN_SECRET_FILE=",".join(map(str, files[:count])))
+        for count in (2, 3)
+    )
+
+    assert "there are more than two" not in await advice(two, "note")
+    assert "there are more than two" in await advice(three, "note")
+
+
+@pytest.mark.parametrize(
+    ("given", "noted"),
+    [
+        ({}, "for it set KEYTURN_COOKIE_INSECURE_HTTP=true"),
+        ({"KEYTURN_COOKIE_INSECURE_HTTP": "true"}, ""),
+        ({"KEYTURN_PUBLIC_URL": "https://a.invalid"}, ""),
+        (
+            {"KEYTURN_PUBLIC_URL": "https://a.invalid", "KEYTURN_COOKIE_PREFIX": "site-"},
+            "leave KEYTURN_COOKIE_PREFIX away if you can",
+        ),
+    ],
+)
+async def test_cookies_that_do_not_suit_the_public_url_are_noted(
+    tmp_path: Path, settings: Settings, given: dict[str, str], noted: str
+) -> None:
+    """A5: what some browsers refuse, and what others may set."""
+    del settings
+    [cookies] = [
+        finding
+        for finding in await examine(settings_in(tmp_path, **given))
+        if finding.subject == "cookies"
+    ]
+
+    assert cookies.state == ("note" if noted else "ok")
+    assert noted in cookies.advice

@@ -15,6 +15,7 @@ from keyturn.core.errors import ConfigurationError
 from keyturn.server.assembly import open_parts, prepare
 from keyturn.server.secret_files import find_secrets, make_private_folder, make_secret_file
 from keyturn.server.settings import Settings, load_settings
+from tests.commands import NOWHERE
 
 from .processes import KEYTURN, clean_environment
 
@@ -196,7 +197,7 @@ async def test_init_makes_no_secret_beside_a_database(tmp_path: Path) -> None:
 
 def test_of_many_that_start_at_once_one_makes_the_secret(tmp_path: Path) -> None:
     """All succeed, with the one secret that opens the one signing key."""
-    environment = clean_environment(tmp_path)
+    environment = clean_environment(tmp_path) | NOWHERE
     starting = [
         subprocess.Popen([*KEYTURN, "init"], env=environment, stdout=subprocess.DEVNULL)
         for _ in range(6)

@@ -27,6 +27,7 @@ from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import CookieSettings, WireSettings, check_random
 
 from .databases import file_of
+from .mirror import Mirror
 from .secret_files import (
     default_secret_file,
     find_secrets,
@@ -253,6 +254,7 @@ async def application(settings: Settings) -> AsyncIterator[App]:
         async with parts.sessions, _swept(parts.accounts), _hooked(parts.store, settings):
             endpoints = Endpoints(parts.sessions, parts.accounts, wire_settings)
             answer = _with_pages(endpoints, parts, settings)
+            answer = Mirror(find_secrets(settings), answer, wire_settings).handle
             async with watch.over(answer, parts.sessions, parts.hashing, wire_settings) as answer:
                 yield App(endpoints, answer=answer)
     finally:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import pwd
+import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import Final
 
 from keyturn.core.errors import ConfigurationError, KeyturnError
 from keyturn.core.model import DAY, SealedKey
@@ -16,50 +21,73 @@ from .assembly import holds_nothing, policy_of, wire_settings_of
 from .databases import file_of, name_of
 from .exits import told
 from .facts import Facts, read_facts
-from .secret_files import find_secrets, is_private, secret_files
-from .settings import Settings, unknown_proxy
+from .findings import Finding, look
+from .front import look_from_front
+from .secret_files import default_secret_file, find_secrets, is_private, secret_files
+from .settings import Settings, unknown_proxy, variable
 
-__all__ = ["Finding", "examine"]
+__all__ = ["examine"]
 
 _RELEASED: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _SECONDS_APART: Final = 2
 """How far the clocks of servers may be apart before it is worth telling."""
+_LEAST_ROOM: Final = 200
+"""Megabytes, on the disk of a file of SQLite."""
+_OLD: Final = 366 * DAY
 
 
-class Finding(NamedTuple):
-    """Something that was looked at. ``advice`` says what to change; without it all is well."""
+async def examine(settings: Settings, *, up: bool = False) -> list[Finding]:
+    """Look at settings, files, secrets, clock, the database with its keys, and whoever answers at
+    the public URL.
 
-    subject: str
-    advice: str = ""
-
-
-async def examine(settings: Settings) -> list[Finding]:
-    """Look at settings, modes of files, secrets, clock, and the database with its keys."""
+    Args:
+        settings: of the server.
+        up: whether a server is meant to run, so that it is wrong where none answers.
+    """
     now = time.time()
     findings = [
-        *_look("settings", _bad_settings(settings)),
-        *_look("proxy", filter(None, [unknown_proxy(settings)])),
-        *_look("modes of files and folders", _open_to_others(settings)),
-        *_look("clock", _wrong_clock(now)),
+        *look("settings", _bad_settings(settings)),
+        *look("cookies", (), _weak_cookies(settings)),
+        *look("proxy", filter(None, [unknown_proxy(settings)])),
+        *look("modes of files and folders", _open_to_others(settings)),
+        *look("owners of files", _of_other_owners(settings)),
+        *look("clock", _wrong_clock(now)),
     ]
     if file_of(settings) is not None and holds_nothing(settings):
         state = "holds nothing" if settings.data_dir.exists() else "does not exist"
         advice = f"{settings.data_dir} {state}; `keyturn init` makes it"
         return [*findings, Finding("data folder", advice)]
-    findings += _look("secrets", _bad_secrets(settings))
+    findings += look("secrets", _bad_secrets(settings), _old_secrets(settings, now))
+    findings += look("room on the disk", _little_room(settings))
+    facts = None
     try:
         facts = await read_facts(settings)
+        findings += _of_database(facts, settings, now)
     except KeyturnError as error:
-        return [*findings, Finding(f"database {name_of(settings)}", told(error))]
-    return [
-        *findings,
-        *_look(f"database {facts.database}", [*_damage(facts), *_off_schedule(facts.keys, now)]),
-        *(finding for key in facts.keys for finding in _sealing(key, settings)),
-    ]
+        findings.append(Finding(f"database {name_of(settings)}", told(error)))
+    return [*findings, *await _of_front(settings, facts, up=up)]
 
 
-def _look(subject: str, advice: Iterable[str]) -> list[Finding]:
-    return [Finding(subject, each) for each in advice] or [Finding(subject)]
+def _of_database(facts: Facts, settings: Settings, now: float) -> list[Finding]:
+    advice = [*_damage(facts), *_off_schedule(facts.keys, now)]
+    sealing = [finding for key in facts.keys for finding in _sealing(key, settings)]
+    return [*look(f"database {facts.database}", advice), *sealing]
+
+
+async def _of_front(settings: Settings, facts: Facts | None, *, up: bool) -> list[Finding]:
+    """Nobody is asked at a place that cannot be one."""
+    try:
+        wire_settings_of(settings)
+    except ConfigurationError:
+        return []
+    secrets = _readable_secrets(settings)
+    kids = {key.kid for key in facts.keys} if facts is not None else set()
+    return await asyncio.to_thread(
+        look_from_front, settings, secrets[0] if secrets else None, kids, up=up
+    )
+
+
+# ── settings and files ──────────────────────────────────────────────────────────────────────────
 
 
 def _bad_settings(settings: Settings) -> Iterator[str]:
@@ -70,12 +98,62 @@ def _bad_settings(settings: Settings) -> Iterator[str]:
             yield told(error)
 
 
+def _weak_cookies(settings: Settings) -> Iterator[str]:
+    https = settings.public_url.startswith("https:")
+    if not https and not settings.cookie_insecure_http:
+        yield (
+            "Safari takes those for https not even from this machine, as others do: for it set"
+            f" {variable('cookie_insecure_http')}=true"
+        )
+    if https and not settings.cookie_prefix.startswith("__"):
+        yield (
+            "other hosts of the domain, and http, may set them, as their names do not begin with"
+            f" __Host-: leave {variable('cookie_prefix')} away if you can"
+        )
+
+
 def _open_to_others(settings: Settings) -> Iterator[str]:
     files = filter(None, (file_of(settings), *secret_files(settings)))
     modes = {settings.data_dir: 700} | dict.fromkeys(files, 600)
     for path, mode in modes.items():
         if path.exists() and not is_private(path):
             yield f"others can get at {path}: run chmod {mode} {path}"
+
+
+def _of_other_owners(settings: Settings) -> Iterator[str]:
+    """What a command that was run by root leaves behind is closed to the server."""
+    database = file_of(settings)
+    files = [default_secret_file(settings)]
+    if database is not None:
+        files += [database, Path(f"{database}-wal"), Path(f"{database}-shm")]
+    for file in files:
+        with suppress(FileNotFoundError):
+            owner = file.parent.stat().st_uid
+            if file.stat().st_uid != owner:
+                name = _name_of_user(owner)
+                yield f"{file} is not of {name}, as its folder is: run chown {name} {file}"
+
+
+def _name_of_user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _little_room(settings: Settings) -> Iterator[str]:
+    file = file_of(settings)
+    if file is not None and file.parent.is_dir():
+        free = shutil.disk_usage(file.parent).free // 1_000_000
+        if free < _LEAST_ROOM:
+            yield f"{free} MB are left in {file.parent}: make room before nothing can be written"
+
+
+def _readable_secrets(settings: Settings) -> Sequence[bytes]:
+    """None where they are not as they should be, which is told elsewhere."""
+    with suppress(ConfigurationError):
+        return find_secrets(settings)
+    return ()
 
 
 def _bad_secrets(settings: Settings) -> Iterator[str]:
@@ -85,9 +163,23 @@ def _bad_secrets(settings: Settings) -> Iterator[str]:
         yield told(error)
 
 
+def _old_secrets(settings: Settings, now: float) -> Iterator[str]:
+    if len(_readable_secrets(settings)) > 2:
+        yield "there are more than two: take away those unused for an absolute lifetime"
+    for file in secret_files(settings)[:1]:
+        with suppress(OSError):
+            made = file.stat().st_mtime
+            if now - made > _OLD:
+                day = f"{datetime.fromtimestamp(made, UTC):%Y-%m-%d}"
+                yield f"{file} is of {day}: change it once a year, as `keyturn secrets new` says"
+
+
 def _wrong_clock(now: float) -> Iterator[str]:
     if now < _RELEASED.timestamp():
         yield f"it shows {datetime.fromtimestamp(now, UTC):%Y-%m-%d}, which is over: set it"
+
+
+# ── the database ────────────────────────────────────────────────────────────────────────────────
 
 
 def _damage(facts: Facts) -> Iterator[str]:
@@ -108,10 +200,9 @@ def _damage(facts: Facts) -> Iterator[str]:
 def _sealing(key: SealedKey, settings: Settings) -> list[Finding]:
     """Whether, and which of the secrets opens a signing key."""
     subject = f"signing key {key.kid} ({key.algorithm})"
-    try:
-        secrets = find_secrets(settings)
-    except ConfigurationError:
-        return []  # told of already
+    secrets = _readable_secrets(settings)
+    if not secrets:
+        return []
     opening = [place for place, secret in enumerate(secrets, 1) if _opens(secret, key)]
     if not opening:
         return [Finding(subject, "none of the secrets opens it: add the one it was sealed under")]

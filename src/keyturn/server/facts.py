@@ -17,14 +17,13 @@ from .databases import file_of, name_of
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from keyturn.stores.postgres.connecting import Connection
+    from keyturn.stores.postgres.connecting import Connection, Connector
 
 __all__ = ["Facts", "read_facts"]
 
 # Each kind of database needs a library that the other does without, imported where it is used.
 
 _LATEST_EVENTS: Final = 1000
-_CONNECTIONS_OF_WORKER: Final = 5
 
 
 class Facts(NamedTuple):
@@ -63,9 +62,10 @@ def _read_file(file: Path) -> Facts:
 
     import keyturn.stores.sqlite
     from keyturn.stores.sqlite.faults import told_as_unavailable
-    from keyturn.stores.sqlite.opening import connect_to_read
+    from keyturn.stores.sqlite.opening import check_release, connect_to_read
     from keyturn.stores.sqlite.statements import signing_keys
 
+    check_release()
     with told_as_unavailable(), closing(connect_to_read(file)) as connection:
         connection.execute("BEGIN")  # one state, though a server may write
         applied = dict(connection.execute("SELECT number, checksum FROM migration"))
@@ -86,6 +86,7 @@ def _read_file(file: Path) -> Facts:
 async def _read_server(settings: Settings) -> Facts:
     import keyturn.stores.postgres
     from keyturn.stores.postgres.connecting import Connector
+    from keyturn.stores.postgres.distributing import is_sharded
     from keyturn.stores.postgres.opening import applied_migrations, visited
     from keyturn.stores.postgres.statements import signing_keys
 
@@ -97,17 +98,19 @@ async def _read_server(settings: Settings) -> Facts:
             raise ConfigurationError(
                 "database_url", f"{name} holds no tables of Keyturn; `keyturn init` makes them"
             )
+        missing = pending(applied, shipped_migrations(keyturn.stores.postgres.__name__))
+        connector.sharded = not missing and await is_sharded(connection)
         release = await connection.fetchval("SELECT current_setting('server_version')")
         pooled = "" if connector.direct else ", behind a pooler"
         return Facts(
             database=f"{name_of(settings)}, PostgreSQL {release}{pooled}",
-            outdated=bool(pending(applied, shipped_migrations(keyturn.stores.postgres.__name__))),
+            outdated=bool(missing),
             damage="",
             ahead=await _seconds_ahead(connection),
             keys=await signing_keys(connection),
             advice=[
                 *await _what_loses_commits(connection),
-                *await _too_few_connections(connection),
+                *await _too_few_connections(connection, connector),
             ],
         )
 
@@ -137,13 +140,15 @@ async def _what_loses_commits(connection: Connection) -> list[str]:
     ]
 
 
-async def _too_few_connections(connection: Connection) -> list[str]:
+async def _too_few_connections(connection: Connection, connector: Connector) -> list[str]:
+    from keyturn.stores.postgres.store import connections_of_process
+
+    needed = connections_of_process(connector)
     free: int = await connection.fetchval(_FREE_CONNECTIONS)
-    if free >= _CONNECTIONS_OF_WORKER:
+    if free >= needed:
         return []
-    room = f"it has room for {max(free, 0)} more connections"
-    need = f"a worker takes {_CONNECTIONS_OF_WORKER} (17 where the tables are sharded)"
-    return [f"{room}, and {need}: raise max_connections, or put PgBouncer in front"]
+    room = f"it has room for {max(free, 0)} more connections, and a worker takes {needed}"
+    return [f"{room}: raise max_connections, or put PgBouncer in front"]
 
 
 _FREE_CONNECTIONS: Final = """

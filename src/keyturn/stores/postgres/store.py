@@ -16,7 +16,7 @@ from .layouts import Layout
 from .listening import Listener
 from .opening import prepared
 
-__all__ = ["PostgresStore"]
+__all__ = ["PostgresStore", "connections_of_process"]
 
 _POLL_SECONDS: Final = 0.5
 """A wait for cutoffs ends after this in any case, as a notification may never come."""
@@ -26,6 +26,14 @@ _SHARDED_LANES: Final = 8
 """Each call is of one session, and takes a millisecond or two with the way to its node and back:
 together they carry some thousands a second, about what a process can ask for.
 """
+
+
+def connections_of_process(connector: Connector) -> int:
+    """How many connections a process holds: in each lane one that reads and one that writes, and
+    one that listens where that is possible.
+    """
+    lanes = _SHARDED_LANES if connector.sharded else _LANES
+    return 2 * lanes + connector.direct
 
 
 class PostgresStore:

@@ -15,7 +15,7 @@ from keyturn.stores.migrations import shipped_migrations
 
 from .migrate import migrate
 
-__all__ = ["APPLICATION_ID", "connect", "connect_to_read", "prepare", "transact"]
+__all__ = ["APPLICATION_ID", "check_release", "connect", "connect_to_read", "prepare", "transact"]
 
 APPLICATION_ID: Final = int.from_bytes(b"KTRN", "big")
 """In the header of every file of ours, where ``file`` and we look for it."""
@@ -36,7 +36,7 @@ def prepare(path: Path, *, create: bool) -> None:
             or of another release. Nothing was changed.
         apsw.Error: the disk failed, or another process kept it locked.
     """
-    _check_sqlite()
+    check_release()
     try:
         _check_place(path, create=create)
         if create:
@@ -103,7 +103,12 @@ def transact(
     return result
 
 
-def _check_sqlite() -> None:
+def check_release() -> None:
+    """Refuse a SQLite that may damage the file.
+
+    Raises:
+        ConfigurationError: it is too old.
+    """
     version = apsw.sqlite_lib_version()
     if tuple(int(part) for part in version.split(".")) < _OLDEST_SQLITE:
         wanted = ".".join(map(str, _OLDEST_SQLITE))
