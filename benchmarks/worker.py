@@ -1,4 +1,4 @@
-"""The memory of a worker after a minute of exchanges and checks over HTTP."""
+"""What a worker carries over HTTP, and its memory after a minute of exchanges and checks."""
 
 from __future__ import annotations
 
@@ -12,30 +12,42 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-from .measure import heading
+from keyturn import Sessions, open_store
+
+from .measure import cpu_seconds, heading
 
 SECONDS = 60
+SECONDS_ALONE = 10
+SESSIONS = 10_000
 CONNECTIONS = 32
 STARTED_WITHIN = 20
+LOGIN = {"username": "ada", "password": os.urandom(12).hex()}
 
 
 def run() -> None:
     heading(f"keyturn serve, one worker: {SECONDS} s of exchanges and checks")
     with tempfile.TemporaryDirectory() as folder:
         port = _free_port()
-        server = subprocess.Popen(
-            [Path(sys.executable).with_name("keyturn"), "serve", "--port", str(port)],
-            env={**os.environ, "KEYTURN_DATA_DIR": folder, "KEYTURN_LOG_LEVEL": "error"},
-        )
+        environment = {**os.environ, "KEYTURN_DATA_DIR": folder, "KEYTURN_LOG_LEVEL": "error"}
+        keyturn = Path(sys.executable).with_name("keyturn")
+        subprocess.run([keyturn, "init"], env=environment, check=True, stdout=subprocess.DEVNULL)
+        tokens = asyncio.run(_begin_sessions(Path(folder)))
+        server = subprocess.Popen([keyturn, "serve", "--port", str(port)], env=environment)
         try:
             _wait_until_it_answers(port)
             print(f"memory before: MB                 {_memory_mb(server.pid):.1f}")
             answers = asyncio.run(_load(port))
             print(f"answers by status                 {dict(answers)}")
             print(f"memory after: MB                  {_memory_mb(server.pid):.1f}")
+            exchange = partial(_exchange, tokens)
+            for what, ask in (("exchanges", exchange), ("checks", _check), ("logins", _log_in)):
+                rate, used = asyncio.run(_repeat(server.pid, port, ask))
+                print(f"{what} alone: a second, CPU ms".ljust(33), f"{rate:.0f}, {used:.2f}")
         finally:
             server.terminate()
             server.wait()
@@ -45,9 +57,7 @@ async def _load(port: int) -> Counter[str]:
     answers: Counter[str] = Counter()
     first = await _Client.connect(port)
     user = {"username": "ada", "email": "ada@example.com", "fullname": "Ada"}
-    password = os.urandom(12).hex()
-    await first.call("POST", "/register", {**user, "password": password})
-    login = {"username": "ada", "password": password}
+    await first.call("POST", "/register", {**user, "password": LOGIN["password"]})
 
     async def work(client: _Client, held: dict[str, str]) -> None:
         while time.monotonic() < until:
@@ -60,14 +70,61 @@ async def _load(port: int) -> Counter[str]:
                 status, _ = await client.call("GET", "/me", bearer=held["accessToken"])
                 answers[status] += 1
 
-    signed_in = []
-    for _ in range(CONNECTIONS):  # one by one: what is measured is not the hashing
-        client = await _Client.connect(port)
-        _, answer = await client.call("POST", "/login", login)
-        signed_in.append((client, answer["data"]))
+    signed_in = await _signed_in(port)
     until = time.monotonic() + SECONDS
     await asyncio.gather(*(work(client, held) for client, held in signed_in))
     return answers
+
+
+async def _signed_in(port: int) -> list[tuple[_Client, dict[str, str]]]:
+    signed_in = []
+    for _ in range(CONNECTIONS):  # one by one: what is measured is not the hashing
+        client = await _Client.connect(port)
+        _, answer = await client.call("POST", "/login", LOGIN)
+        signed_in.append((client, answer["data"]))
+    return signed_in
+
+
+async def _begin_sessions(folder: Path) -> list[str]:
+    """The refresh tokens of sessions that were begun long enough ago to be turned at once."""
+    secret = (folder / "secret").read_text().strip().encode()
+    store = await open_store(f"sqlite:///{folder}/keyturn.db")
+    begun = Sessions(store, secrets=[secret], issuer="x", clock=lambda: time.time() - 100)
+    async with begun as sessions:
+        return [(await sessions.create(f"user-{i}")).refresh_token for i in range(SESSIONS)]
+
+
+async def _repeat(pid: int, port: int, ask: Callable[..., Awaitable[str]]) -> tuple[float, float]:
+    """How many a second were answered as they should be, in a while or until there were no more;
+    and what each took of the server's CPU, in milliseconds.
+    """
+    signed_in = await _signed_in(port)
+    began, used = time.monotonic(), cpu_seconds(pid)
+    until = began + SECONDS_ALONE
+    count = 0
+
+    async def work(client: _Client, held: dict[str, str]) -> None:
+        nonlocal count
+        while time.monotonic() < until and (status := await ask(client, held)):
+            count += status == "200"
+
+    await asyncio.gather(*(work(client, held) for client, held in signed_in))
+    return count / (time.monotonic() - began), 1000 * (cpu_seconds(pid) - used) / count
+
+
+async def _exchange(tokens: list[str], client: _Client, _: dict[str, str]) -> str:
+    """Each once: a second exchange in the window would be a repetition, and no turn."""
+    if not tokens:
+        return ""
+    return (await client.call("POST", "/refresh-token", {"refreshToken": tokens.pop()}))[0]
+
+
+async def _check(client: _Client, held: dict[str, str]) -> str:
+    return (await client.call("GET", "/me", bearer=held["accessToken"]))[0]
+
+
+async def _log_in(client: _Client, _: dict[str, str]) -> str:
+    return (await client.call("POST", "/login", LOGIN))[0]
 
 
 class _Client:
