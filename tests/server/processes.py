@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -77,8 +78,9 @@ def serving(
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert "listens on http" in line, errors.read_text()
-        yield Server(process, line.split()[-1], errors)
+        listens = re.search(r"http://[^\s\"]+", line)
+        assert listens is not None, errors.read_text()
+        yield Server(process, listens[0], errors)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -309,7 +309,7 @@ def test_a_wrong_secret_is_said(tmp_path: Path) -> None:
     )
 
     assert code == 2
-    assert line.startswith("Error: KEYTURN_SECRET: none of the secrets opens")
+    assert line.startswith("Error: KEYTURN_SECRET or KEYTURN_SECRET_FILE: none of")
     assert "another-secret" not in line
 
 

@@ -9,13 +9,17 @@ import click
 
 from keyturn._version import __version__
 
-from . import backups, keys, server, sessions, users, webhook
+from . import backups, completion, keys, server, sessions, users, webhook
 from .running import Commands
 
 __all__ = ["main"]
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: keyturn users list --json",
+)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Keyturn keeps users signed in.
@@ -23,8 +27,8 @@ def main() -> None:
     Settings come from the environment or a TOML file; `keyturn serve --help` lists them. Commands
     work whether a server is running or not, and running servers follow within a second.
 
-    Exit codes: 0 done; 1 cannot be done, or the doctor found something; 2 wrong usage, or a
-    setting, secret or database that cannot be used; 3 the database does not answer, try again.
+    With --json a command prints what it did as one JSON document; what went wrong is another, on
+    standard error: an "error" with "code" and "message".
     """
 
 
@@ -35,6 +39,7 @@ for _command in (
     server.doctor,
     backups.backup,
     backups.restore,
+    completion.completion,
 ):
     main.add_command(_command)
 for _group in (users.users, sessions.sessions, keys.keys, keys.secrets, webhook.webhook):

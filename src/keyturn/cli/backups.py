@@ -9,15 +9,17 @@ import click
 
 from keyturn.server.settings import Settings
 
+from .output import as_json_option, tell
 from .running import with_settings
 
 __all__ = ["backup", "restore"]
 
 
-@click.command()
+@click.command(epilog="Example: keyturn backup /var/backups/keyturn-2026-01-31")
 @click.argument("file", type=click.Path(path_type=Path))
+@as_json_option
 @with_settings
-def backup(settings: Settings, file: Path) -> None:
+def backup(settings: Settings, file: Path, *, as_json: bool) -> None:
     """Copy the whole database into a new file.
 
     As it stands at one moment, while servers go on. Of SQLite the file is a database; of PostgreSQL
@@ -29,13 +31,14 @@ def backup(settings: Settings, file: Path) -> None:
     from keyturn.server.backups import back_up
 
     asyncio.run(back_up(settings, file))
-    click.echo(f"Wrote a backup into {file}.")
+    tell(f"Wrote a backup into {file}.", {"file": str(file)}, as_json=as_json)
 
 
-@click.command()
+@click.command(epilog="Example: keyturn restore /var/backups/keyturn-2026-01-31")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@as_json_option
 @with_settings
-def restore(settings: Settings, file: Path) -> None:
+def restore(settings: Settings, file: Path, *, as_json: bool) -> None:
     """Put a backup in the place of the database.
 
     What it replaces is kept under another name. On SQLite the server must be stopped. Access tokens
@@ -48,4 +51,5 @@ def restore(settings: Settings, file: Path) -> None:
     from keyturn.server.backups import restore as put_in_place
 
     kept = asyncio.run(put_in_place(settings, file))
-    click.echo(f"Restored {file}.{f' What was there before is kept as {kept}.' if kept else ''}")
+    sentence = f"Restored {file}.{f' What was there before is kept as {kept}.' if kept else ''}"
+    tell(sentence, {"file": str(file), "kept": kept or None}, as_json=as_json)

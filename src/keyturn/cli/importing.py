@@ -25,7 +25,9 @@ _BATCH: Final = 500  # lines that are taken at once
 _LONGEST_LINE: Final = 64 * 1024  # bytes; what is longer is cut, and then no JSON
 
 
-@click.command(name="import")
+@click.command(
+    name="import", epilog="Example: keyturn users import users.jsonl --dry-run --skip-existing"
+)
 @click.argument("file", type=click.File("rb"))
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option(
@@ -45,7 +47,7 @@ async def import_users(
     Of a line that is refused nothing is taken; the others are. Exits with 1 if there was one, or a
     user was there already. To run it again does no harm.
     """
-    report = _Report(dry_run=dry_run, skip_existing=skip_existing)
+    report = _Report(dry_run=dry_run, skip_existing=skip_existing, as_json=as_json)
     user_import = parts.accounts.new_import(dry_run=dry_run)
     lines = _numbered_lines(file)
     while batch := list(islice(lines, _BATCH)):
@@ -62,9 +64,12 @@ async def import_users(
 
 
 class _Report:
-    """Tells of each line that will not do when it comes, and at the end how many did."""
+    """Tells people of each line that will not do when it comes, and at the end how many did;
+    programs everything at the end.
+    """
 
-    def __init__(self, *, dry_run: bool, skip_existing: bool) -> None:
+    def __init__(self, *, dry_run: bool, skip_existing: bool, as_json: bool) -> None:
+        self._as_json = as_json
         self._dry_run = dry_run
         self._skip_existing = skip_existing
         self._added = 0
@@ -76,15 +81,22 @@ class _Report:
             self._added += 1
         elif line.outcome == "refused":
             self._refused.append({"line": number, "why": line.why})
-            _complain(number, line.why)
+            self._complain(number, line.why)
         else:
             self._present += 1
             if not self._skip_existing:
-                _complain(number, "is of a user who is there already")
+                self._complain(number, "is of a user who is there already")
 
     def stop(self, number: int) -> None:
+        if self._as_json:
+            tell("", self.row | {"doneBefore": number}, as_json=True)
+            return
         done = f"lines before {number} are done; the others can be tried with --skip-existing"
         click.echo(f"Stopped: {done}.", err=True)
+
+    def _complain(self, number: int, why: str) -> None:
+        if not self._as_json:
+            click.echo(f"line {number}: {printable(why)}", err=True)
 
     @property
     def failed(self) -> bool:
@@ -108,10 +120,6 @@ class _Report:
             "present": self._present,
             "refused": self._refused,
         }
-
-
-def _complain(number: int, why: str) -> None:
-    click.echo(f"line {number}: {printable(why)}", err=True)
 
 
 def _numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:

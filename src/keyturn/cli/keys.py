@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .output import as_json_option, iso, show
+from .failures import Refused
+from .output import as_json_option, iso, show, tell
 from .running import TAKES_IDS, with_parts
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def keys() -> None:
     """
 
 
-@keys.command(name="list")
+@keys.command(name="list", epilog="Example: keyturn keys list")
 @as_json_option
 @with_parts
 async def list_keys(parts: Parts, *, as_json: bool) -> None:
@@ -36,12 +37,16 @@ async def list_keys(parts: Parts, *, as_json: bool) -> None:
     One signs; newer ones are to come. Older ones only check the tokens that they signed, and are
     dropped when the last of these has ended, at checksUntil.
     """
+    show(await _rows(parts), as_json=as_json)
+
+
+async def _rows(parts: Parts) -> list[dict[str, Any]]:
     from keyturn.signing_keys import checked_until
 
     stored = await parts.store.signing_keys()
     until = checked_until(stored, parts.sessions.cutoff_ttl)
     now = parts.sessions.now()
-    rows = [
+    return [
         {
             "kid": key.kid,
             "algorithm": key.algorithm,
@@ -52,7 +57,6 @@ async def list_keys(parts: Parts, *, as_json: bool) -> None:
         }
         for key in stored
     ]
-    show(rows, as_json=as_json)
 
 
 def _state(key: SealedKey, stored: Sequence[SealedKey], now: int) -> str:
@@ -63,12 +67,13 @@ def _state(key: SealedKey, stored: Sequence[SealedKey], now: int) -> str:
     return "to come" if key is in_use(stored, max(now, key.use_from)) else "checks only"
 
 
-@keys.command()
+@keys.command(epilog="Example: keyturn keys rotate")
 @click.option(
     "--now", is_flag=True, help="Retire all other keys at once: for when they may have leaked."
 )
+@as_json_option
 @with_parts
-async def rotate(parts: Parts, *, now: bool) -> None:
+async def rotate(parts: Parts, *, now: bool, as_json: bool) -> None:
     """Make a new signing key, of the configured algorithm.
 
     There is no need to unless you want one before its time. It is published now and signs in a
@@ -79,15 +84,16 @@ async def rotate(parts: Parts, *, now: bool) -> None:
     retired, as `keyturn keys retire` does with one.
     """
     kid = await parts.sessions.rotate_keys(at_once=now)
-    [key] = [key for key in parts.sessions.keyring.keys if key.kid == kid]
-    signs = "it signs, and all others are dropped" if now else f"it signs from {iso(key.use_from)}"
-    click.echo(f"Made {key.algorithm} key {kid}; {signs}.")
+    [key] = [row for row in await _rows(parts) if row["kid"] == kid]
+    signs = "it signs, and all others are dropped" if now else f"it signs from {key['signsFrom']}"
+    tell(f"Made {key['algorithm']} key {kid}; {signs}.", key, as_json=as_json)
 
 
-@keys.command(context_settings=TAKES_IDS)
+@keys.command(context_settings=TAKES_IDS, epilog="Example: keyturn keys retire KID")
 @click.argument("kid")
+@as_json_option
 @with_parts
-async def retire(parts: Parts, kid: str) -> None:
+async def retire(parts: Parts, kid: str, *, as_json: bool) -> None:
     """Drop a signing key that may have leaked.
 
     KID is as `keyturn keys list` shows it. Running servers refuse the access tokens that it signed
@@ -106,11 +112,12 @@ async def retire(parts: Parts, kid: str) -> None:
 
     try:
         await parts.sessions.retire_key(kid)
-    except SigningKeyUnknown:
-        raise click.ClickException(
-            f"there is no signing key {kid!r}; `keyturn keys list` shows all"
+    except SigningKeyUnknown as error:
+        raise Refused(
+            error.code, f"there is no signing key {kid!r}; `keyturn keys list` shows all"
         ) from None
-    click.echo(f"Retired key {kid}; tokens that it signed are refused.")
+    sentence = f"Retired key {kid}; tokens that it signed are refused."
+    tell(sentence, {"kid": kid}, as_json=as_json)
 
 
 @click.group()
@@ -118,9 +125,10 @@ def secrets() -> None:
     """The server's secrets."""
 
 
-@secrets.command()
+@secrets.command(epilog="Example: keyturn secrets new /etc/keyturn/secret-2026")
 @click.argument("file", type=click.Path(path_type=Path))
-def new(file: Path) -> None:
+@as_json_option
+def new(file: Path, *, as_json: bool) -> None:
     """Write a new secret into a new file.
 
     To change the secret so that nobody notices: name the new file in second place of
@@ -133,4 +141,4 @@ def new(file: Path) -> None:
     from keyturn.server.secret_files import make_secret_file
 
     make_secret_file(file)
-    click.echo(f"Wrote a secret into {file}.")
+    tell(f"Wrote a secret into {file}.", {"file": str(file)}, as_json=as_json)

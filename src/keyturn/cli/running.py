@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
-from keyturn.core.errors import KeyturnError
-from keyturn.server.exits import MISCONFIGURED, exit_code, told
+from keyturn.server.exits import MEANINGS
 from keyturn.server.settings import Settings, load_settings
+
+from .failures import FAILURES, tell_failure
 
 __all__ = ["TAKES_IDS", "Commands", "config_option", "with_parts", "with_settings"]
 
@@ -31,19 +33,25 @@ config_option = click.option(
 
 
 class Commands(click.Group):
-    """Commands that tell a failure as one sentence and an exit code."""
+    """Commands that tell a failure as one sentence, or as JSON, and by an exit code."""
 
-    def invoke(self, context: click.Context) -> Any:
+    def main(self, *arguments: Any, **options: Any) -> NoReturn:
+        """Run a command, and end the process. Whoever wants JSON gets it for failures too, also
+        where nothing else of the command could be read.
+        """
+        given = arguments[0] if arguments else options.get("args")
+        as_json = "--json" in (sys.argv[1:] if given is None else given)
         try:
-            return super().invoke(context)
-        except KeyturnError as error:
-            click.echo(f"Error: {told(error)}", err=True)
-            context.exit(exit_code(error))
-        except BrokenPipeError:
-            raise  # whoever read has gone, which click takes quietly
-        except OSError as error:  # as a rule a file of another user
-            click.echo(f"Error: {error.filename}: {error.strerror}", err=True)
-            context.exit(MISCONFIGURED)
+            code = super().main(*arguments, **options | {"standalone_mode": False})
+        except FAILURES as error:
+            code = tell_failure(error, as_json=as_json)
+        sys.exit(code)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes, under the commands."""
+        super().format_epilog(ctx, formatter)
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in MEANINGS.items()])
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:

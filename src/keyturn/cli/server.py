@@ -12,6 +12,7 @@ import click
 
 from keyturn.server.databases import name_of
 from keyturn.server.exits import FAILED
+from keyturn.server.findings import Finding
 from keyturn.server.secret_files import secret_files
 from keyturn.server.settings import (
     DEFAULT_PORT,
@@ -24,7 +25,8 @@ from keyturn.server.settings import (
     variable,
 )
 
-from .output import as_json_option, show
+from .failures import Refused
+from .output import as_json_option, printable, show, tell
 from .running import config_option, with_settings
 
 __all__ = ["config", "doctor", "init", "serve"]
@@ -33,7 +35,7 @@ __all__ = ["config", "doctor", "init", "serve"]
 class _ListsSettings(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of settings, under the options."""
-        del ctx
+        super().format_epilog(ctx, formatter)
         with formatter.section("Settings"):
             formatter.write_text(
                 "From the environment, or from FILE in lower case without KEYTURN_. Times are whole"
@@ -48,14 +50,15 @@ class _ListsSettings(click.Command):
             )
 
 
-@click.command()
+@click.command(epilog="Example: keyturn init")
 @click.option(
     "--sharded",
     is_flag=True,
     help="Lay the tables of PostgreSQL out for an engine that shards them: Citus.",
 )
+@as_json_option
 @with_settings
-def init(settings: Settings, *, sharded: bool) -> None:
+def init(settings: Settings, *, sharded: bool, as_json: bool) -> None:
     """Make what is missing of secret, database and signing key.
 
     What exists is left as it is, but for tables of an older release, which are brought up to date.
@@ -68,10 +71,12 @@ def init(settings: Settings, *, sharded: bool) -> None:
     from keyturn.server.assembly import prepare
 
     asyncio.run(prepare(settings, create=True, sharded=sharded))
-    click.echo(f"Ready, with database {name_of(settings)}; start with `keyturn serve`.")
+    name = name_of(settings)
+    sentence = f"Ready, with database {name}; start with `keyturn serve`."
+    tell(sentence, {"database": name}, as_json=as_json)
 
 
-@click.command(cls=_ListsSettings)
+@click.command(cls=_ListsSettings, epilog="Example: keyturn serve --port 8000 --workers 2")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -87,8 +92,9 @@ def init(settings: Settings, *, sharded: bool) -> None:
     show_default=True,
     help="Processes that answer.",
 )
+@as_json_option
 @config_option
-def serve(host: str, port: int, workers: int, config: Path | None) -> None:
+def serve(host: str, port: int, workers: int, config: Path | None, *, as_json: bool) -> None:
     """Answer HTTP requests until told to stop.
 
     The first run makes a secret and a database. SIGTERM and SIGINT (Ctrl+C) stop it once the
@@ -102,11 +108,11 @@ def serve(host: str, port: int, workers: int, config: Path | None) -> None:
     settings = load_settings(os.environ, config, port=port or DEFAULT_PORT)
     check_settings(settings)
     check_binding(settings, host)
-    listener = _listen(host, port)
-    if not port:  # which one it became is part of the default public URL
-        settings = load_settings(os.environ, config, port=listener.getsockname()[1])
-    configure_logs(settings.log_level, settings.log_format)
-    sys.exit(serve_until_told(settings, listener, workers))
+    with _listen(host, port) as listener:
+        if not port:  # which one it became is part of the default public URL
+            settings = load_settings(os.environ, config, port=listener.getsockname()[1])
+        configure_logs(settings.log_level, settings.log_format)
+        sys.exit(serve_until_told(settings, listener, workers, as_json=as_json))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -116,12 +122,13 @@ def _listen(host: str, port: int) -> socket.socket:
         return listen(host, port)
     except OSError as error:
         why = str(error.strerror).partition(" (")[0]
-        raise click.ClickException(
-            f"cannot listen on {host} port {port}: {why}; choose others with --host and --port"
+        raise Refused(
+            "cannot_listen",
+            f"cannot listen on {host} port {port}: {why}; choose others with --host and --port",
         ) from None
 
 
-@click.command()
+@click.command(epilog="Example: keyturn config --config /etc/keyturn.toml")
 @as_json_option
 @config_option
 def config(config: Path | None, *, as_json: bool) -> None:
@@ -141,18 +148,38 @@ def config(config: Path | None, *, as_json: bool) -> None:
     show(rows, as_json=as_json)
 
 
-@click.command()
+@click.command(epilog="Example: keyturn doctor --json")
+@click.option("--up", is_flag=True, help="A server is meant to run: it is wrong if none answers.")
+@as_json_option
 @with_settings
-def doctor(settings: Settings) -> None:
+def doctor(settings: Settings, *, up: bool, as_json: bool) -> None:
     """Look for what is wrong, and say what to change.
 
-    Looks at settings, modes of files, secrets, clock, the database, and whether the secrets open
-    its signing keys. Changes nothing. Exits with 1 if something is wrong.
+    Looks at settings, cookies, files, secrets, clock, the database, whether the secrets open its
+    signing keys, and at the public URL: whether this server answers there, and what the proxy in
+    front makes of requests. Changes nothing. Exits with 1 if something is wrong; what is only noted
+    may stay.
     """
     from keyturn.server.doctor import examine
 
-    findings = asyncio.run(examine(settings))
-    for subject, advice in findings:
-        click.echo(f"WRONG {subject}: {advice}" if advice else f"ok    {subject}")
-    if any(advice for _, advice in findings):
+    findings = asyncio.run(examine(settings, up=up))
+    if as_json:
+        show([_row(finding) for finding in findings], as_json=True)
+    else:
+        for finding in findings:
+            click.echo(printable(_line(finding)))
+    if any(finding.state == "wrong" for finding in findings):
         sys.exit(FAILED)
+
+
+def _row(finding: Finding) -> dict[str, str | None]:
+    return {
+        "subject": finding.subject,
+        "state": finding.state,
+        "advice": finding.advice or None,
+    }
+
+
+def _line(finding: Finding) -> str:
+    state = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}[finding.state]
+    return f"{state} {finding.subject}{f': {finding.advice}' if finding.advice else ''}"

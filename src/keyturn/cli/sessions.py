@@ -10,7 +10,8 @@ import click
 
 from keyturn.core.errors import SessionUnknown
 
-from .output import as_json_option, iso, show
+from .failures import Refused
+from .output import as_json_option, iso, show, tell
 from .running import TAKES_IDS, with_parts
 from .story import MOST_EVENTS, Story, show_story
 from .users import find_user
@@ -36,10 +37,10 @@ class _Time(click.ParamType[int]):
 
 @click.group()
 def sessions() -> None:
-    """List the sessions of users, end them, void their access tokens."""
+    """List sessions, end them, void access tokens."""
 
 
-@sessions.command(name="list")
+@sessions.command(name="list", epilog="Example: keyturn sessions list ada")
 @click.argument("user")
 @as_json_option
 @with_parts
@@ -64,7 +65,7 @@ async def list_sessions(parts: Parts, user: str, *, as_json: bool) -> None:
         click.echo("No sessions.", err=True)
 
 
-@sessions.command(context_settings=TAKES_IDS)
+@sessions.command(context_settings=TAKES_IDS, epilog="Example: keyturn sessions why SID")
 @click.argument("sid")
 @as_json_option
 @with_parts
@@ -76,15 +77,16 @@ async def why(parts: Parts, sid: str, *, as_json: bool) -> None:
     """
     session, events = await parts.sessions.history(sid, limit=MOST_EVENTS)
     if session is None and not events:
-        raise click.ClickException(
+        raise Refused(
+            SessionUnknown.code,
             f"nothing is known of session {sid!r}; `keyturn sessions list USER` shows those that"
-            " live, `keyturn users events USER` those that lived"
+            " live, `keyturn users events USER` those that lived",
         )
     story = Story(sid, session, events, parts.sessions.policy, parts.sessions.now())
     show_story(story, as_json=as_json)
 
 
-@sessions.command(context_settings=TAKES_IDS)
+@sessions.command(context_settings=TAKES_IDS, epilog="Example: keyturn sessions revoke --user ada")
 @click.argument("sids", metavar="[SID]...", nargs=-1)
 @click.option("--user", metavar="USER", help="End all sessions of this user.")
 @click.option(
@@ -99,9 +101,16 @@ async def why(parts: Parts, sid: str, *, as_json: bool) -> None:
     is_flag=True,
     help="Emergency: void all access tokens at once, then end all sessions of all users.",
 )
+@as_json_option
 @with_parts
 async def revoke(
-    parts: Parts, sids: tuple[str, ...], user: str | None, since: int | None, *, everything: bool
+    parts: Parts,
+    sids: tuple[str, ...],
+    user: str | None,
+    since: int | None,
+    *,
+    everything: bool,
+    as_json: bool,
 ) -> None:
     """End sessions: some, those of a user, those since a time, or all.
 
@@ -111,7 +120,7 @@ async def revoke(
     if [bool(sids), user is not None, since is not None, everything].count(True) != 1:
         raise click.UsageError("name SIDs, --user USER, --since TIME or --all")
     if sids:
-        await _revoke(parts, sids)
+        await _revoke(parts, sids, as_json=as_json)
         return
     if user is not None:
         ended = await parts.sessions.revoke_all((await find_user(parts, user)).id)
@@ -120,10 +129,10 @@ async def revoke(
     else:
         await parts.sessions.void_all()
         ended = await parts.sessions.revoke_since(0)
-    _tell_ended(ended)
+    _tell_ended(ended, as_json=as_json)
 
 
-async def _revoke(parts: Parts, sids: Sequence[str]) -> None:
+async def _revoke(parts: Parts, sids: Sequence[str], *, as_json: bool) -> None:
     """One that is unknown does not save the others."""
     unknown = []
     for sid in sids:
@@ -132,24 +141,28 @@ async def _revoke(parts: Parts, sids: Sequence[str]) -> None:
         except SessionUnknown:
             unknown.append(repr(sid))
     if len(unknown) < len(sids):
-        _tell_ended(len(sids) - len(unknown))
+        _tell_ended(len(sids) - len(unknown), as_json=as_json)
     if unknown:
-        raise click.ClickException(
-            f"there is no session {', '.join(unknown)}; `keyturn sessions list USER` shows them"
+        raise Refused(
+            SessionUnknown.code,
+            f"there is no session {', '.join(unknown)}; `keyturn sessions list USER` shows them",
         )
 
 
-def _tell_ended(count: int) -> None:
-    click.echo(f"Ended {count} session{'' if count == 1 else 's'}.")
+def _tell_ended(count: int, *, as_json: bool) -> None:
+    sentence = f"Ended {count} session{'' if count == 1 else 's'}."
+    tell(sentence, {"ended": count}, as_json=as_json)
 
 
-@sessions.command()
+@sessions.command(epilog="Example: keyturn sessions void")
+@as_json_option
 @with_parts
-async def void(parts: Parts) -> None:
+async def void(parts: Parts, *, as_json: bool) -> None:
     """Void all access tokens of all users.
 
     For when some may have leaked. Running servers refuse those issued until now, within a second.
     Sessions live on: clients exchange their refresh tokens and go on.
     """
+    until = iso(parts.sessions.now())
     await parts.sessions.void_all()
-    click.echo("Voided all access tokens issued until now.")
+    tell("Voided all access tokens issued until now.", {"issuedUntil": until}, as_json=as_json)

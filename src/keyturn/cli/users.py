@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from .asking import confirm, password_stdin_option, read_password, yes_option
+from .failures import Refused
 from .importing import import_users
 from .output import as_json_option, iso, show, show_one, tell
 from .running import with_parts
@@ -27,13 +28,13 @@ _EVENTS: Final = 1000  # that are looked through for the last sign-in
 
 @click.group()
 def users() -> None:
-    """Add users, look at them, change them, keep them out, let them in."""
+    """Add users, look at them, change them, keep them out."""
 
 
 users.add_command(import_users)
 
 
-@users.command()
+@users.command(epilog="Example: keyturn users add grace grace@example.com 'Grace Hopper'")
 @click.argument("username")
 @click.argument("email")
 @click.argument("fullname")
@@ -71,7 +72,7 @@ async def add(
     tell(f"Added {user.username}.", _row(user), as_json=as_json)
 
 
-@users.command(name="list")
+@users.command(name="list", epilog="Example: keyturn users list --json")
 @as_json_option
 @with_parts
 async def list_users(parts: Parts, *, as_json: bool) -> None:
@@ -79,7 +80,7 @@ async def list_users(parts: Parts, *, as_json: bool) -> None:
     show([_row(user) async for user in _all_users(parts)], as_json=as_json)
 
 
-@users.command(name="show")
+@users.command(name="show", epilog="Example: keyturn users show ada@example.com")
 @click.argument("user")
 @as_json_option
 @with_parts
@@ -99,7 +100,7 @@ async def show_user(parts: Parts, user: str, *, as_json: bool) -> None:
     show_one(_row(found) | row, as_json=as_json)
 
 
-@users.command(name="events")
+@users.command(name="events", epilog="Example: keyturn users events ada --limit 20")
 @click.argument("user")
 @click.option("--limit", type=click.IntRange(1, MOST_EVENTS), default=100, show_default=True)
 @as_json_option
@@ -115,7 +116,7 @@ async def list_events(parts: Parts, user: str, limit: int, *, as_json: bool) -> 
         click.echo("Nothing is known to have happened.", err=True)
 
 
-@users.command()
+@users.command(epilog="Example: keyturn users disable ada")
 @click.argument("user")
 @as_json_option
 @with_parts
@@ -130,7 +131,7 @@ async def disable(parts: Parts, user: str, *, as_json: bool) -> None:
     await _tell_of(parts, found, sentence, as_json=as_json)
 
 
-@users.command()
+@users.command(epilog="Example: keyturn users enable ada")
 @click.argument("user")
 @as_json_option
 @with_parts
@@ -144,7 +145,7 @@ async def enable(parts: Parts, user: str, *, as_json: bool) -> None:
     await _tell_of(parts, found, f"Enabled {found.username}.", as_json=as_json)
 
 
-@users.command()
+@users.command(epilog="Example: keyturn users delete ada")
 @click.argument("user")
 @yes_option
 @as_json_option
@@ -163,7 +164,7 @@ async def delete(parts: Parts, user: str, *, yes: bool, as_json: bool) -> None:
     tell(sentence, _row(found), as_json=as_json)
 
 
-@users.command()
+@users.command(epilog="Example: keyturn users passwd ada")
 @click.argument("user")
 @password_stdin_option
 @as_json_option
@@ -179,7 +180,7 @@ async def passwd(parts: Parts, user: str, *, password_stdin: bool, as_json: bool
     tell(sentence, _row(found), as_json=as_json)
 
 
-@users.command()
+@users.command(epilog="Example: keyturn users unlock ada")
 @click.argument("user")
 @as_json_option
 @with_parts
@@ -195,7 +196,7 @@ async def unlock(parts: Parts, user: str, *, as_json: bool) -> None:
     tell(sentence, _row(found), as_json=as_json)
 
 
-@users.command()
+@users.command(epilog="Example: keyturn users rename ada countess")
 @click.argument("user")
 @click.argument("username")
 @as_json_option
@@ -212,7 +213,7 @@ async def rename(parts: Parts, user: str, username: str, *, as_json: bool) -> No
     tell(sentence, _row(renamed), as_json=as_json)
 
 
-@users.command(name="set-email")
+@users.command(name="set-email", epilog="Example: keyturn users set-email ada countess@example.com")
 @click.argument("user")
 @click.argument("email")
 @as_json_option
@@ -229,7 +230,7 @@ async def set_email(parts: Parts, user: str, email: str, *, as_json: bool) -> No
     tell(sentence, _row(changed), as_json=as_json)
 
 
-@users.command(name="reset-link")
+@users.command(name="reset-link", epilog="Example: keyturn users reset-link ada")
 @click.argument("user")
 @as_json_option
 @with_parts
@@ -306,4 +307,4 @@ async def find_user(parts: Parts, name: str) -> User:
             return await parts.accounts.get_user(name)
     with suppress(UserUnknown):
         return await parts.accounts.find_user(name)
-    raise click.ClickException(f"there is no user {name!r}; `keyturn users list` shows all")
+    raise Refused(UserUnknown.code, f"there is no user {name!r}; `keyturn users list` shows all")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .failures import Refused
 from .output import as_json_option, iso, show, show_one, tell
 from .running import with_parts
 
@@ -28,7 +29,7 @@ def webhook() -> None:
     """
 
 
-@webhook.command()
+@webhook.command(epilog="Example: keyturn webhook secret")
 @as_json_option
 def secret(*, as_json: bool) -> None:
     """Print a new secret, for KEYTURN_WEBHOOK_SECRET and for the receiver.
@@ -42,7 +43,7 @@ def secret(*, as_json: bool) -> None:
     tell(made, {"secret": made}, as_json=as_json)
 
 
-@webhook.command()
+@webhook.command(epilog="Example: keyturn webhook status")
 @as_json_option
 @with_parts
 async def status(parts: Parts, *, as_json: bool) -> None:
@@ -59,7 +60,7 @@ async def status(parts: Parts, *, as_json: bool) -> None:
     show_one(row, as_json=as_json)
 
 
-@webhook.command(name="list")
+@webhook.command(name="list", epilog="Example: keyturn webhook list --waiting")
 @click.option("--waiting", is_flag=True, help="Those that are to be told yet instead.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True)
 @as_json_option
@@ -73,7 +74,7 @@ async def list_deliveries(parts: Parts, limit: int, *, waiting: bool, as_json: b
         click.echo("None.", err=True)
 
 
-@webhook.command()
+@webhook.command(epilog="Example: keyturn webhook retry --all")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @_all_option
 @as_json_option
@@ -89,7 +90,7 @@ async def retry(parts: Parts, ids: tuple[str, ...], *, everything: bool, as_json
     _require(count, ids)
 
 
-@webhook.command()
+@webhook.command(epilog="Example: keyturn webhook discard --all")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @_all_option
 @as_json_option
@@ -105,7 +106,7 @@ async def discard(parts: Parts, ids: tuple[str, ...], *, everything: bool, as_js
     _require(count, ids)
 
 
-@webhook.command()
+@webhook.command(epilog="Example: keyturn webhook off")
 @as_json_option
 @with_parts
 async def off(parts: Parts, *, as_json: bool) -> None:
@@ -134,8 +135,9 @@ def _chosen(ids: tuple[str, ...], *, everything: bool) -> tuple[str, ...] | None
 
 def _require(count: int, ids: tuple[str, ...]) -> None:
     if count < len(set(ids)):
-        raise click.ClickException(
-            f"{len(set(ids)) - count} of them were not given up; `keyturn webhook list` shows all"
+        raise Refused(
+            "delivery_unknown",
+            f"{len(set(ids)) - count} of them were not given up; `keyturn webhook list` shows all",
         )
 
 

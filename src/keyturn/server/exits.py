@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Final
 
 from keyturn.core.errors import ConfigurationError, KeyturnError, Unavailable
 
 from .settings import is_setting, variable
 
-__all__ = ["FAILED", "MISCONFIGURED", "UNAVAILABLE", "exit_code", "told"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "MEANINGS",
+    "MISCONFIGURED",
+    "UNAVAILABLE",
+    "complaint",
+    "exit_code",
+    "told",
+]
 
+DONE: Final = 0
 FAILED: Final = 1
-"""What was asked for cannot be done, or the doctor found something."""
 MISCONFIGURED: Final = 2
-"""Wrong usage, or a setting, secret or database that cannot be used: trying again is no help."""
 UNAVAILABLE: Final = 3
-"""The database does not answer: try again later."""
+
+MEANINGS: Final[Mapping[int, str]] = {
+    DONE: "Done.",
+    FAILED: "What was asked for cannot be done, or the doctor found something.",
+    MISCONFIGURED: "Wrong usage, or a setting, secret, file or database that cannot be used: trying"
+    " again is no help.",
+    UNAVAILABLE: "The database does not answer: try again later.",
+}
+"""Of the exit codes of all commands. They never change."""
 
 
 def exit_code(error: KeyturnError) -> int:
@@ -29,5 +47,18 @@ def told(error: KeyturnError) -> str:
     """``error`` as a sentence for whoever runs a command, who knows settings by their variables."""
     sentence = str(error)
     if isinstance(error, ConfigurationError) and is_setting(error.setting):
-        sentence = variable(error.setting) + sentence.removeprefix(error.setting)
+        sentence = _name(error.setting) + sentence.removeprefix(error.setting)
     return sentence
+
+
+def _name(setting: str) -> str:
+    """The secrets are from one of two settings, and whoever finds them wanting knows them alone."""
+    names = ("secret", "secret_file") if setting == "secret" else (setting,)
+    return " or ".join(map(variable, names))
+
+
+def complaint(code: str, sentence: str, *, as_json: bool) -> str:
+    """The line on standard error that says what failed, for people or for programs."""
+    if as_json:
+        return json.dumps({"error": {"code": code, "message": sentence}})
+    return f"Error: {sentence}"

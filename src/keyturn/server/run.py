@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import logging
 import os
 import signal
@@ -28,7 +29,7 @@ from keyturn.integrations.asgi import App
 from .assembly import application, prepare
 from .connections import SECONDS_IDLE, Connection, raise_file_limit
 from .counting import counting_together, forget_worker
-from .exits import MISCONFIGURED, exit_code, told
+from .exits import MISCONFIGURED, complaint, exit_code, told
 from .settings import Settings, unknown_proxy
 
 __all__ = ["listen", "serve"]
@@ -55,8 +56,11 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
-def serve(settings: Settings, listener: socket.socket, workers: int) -> int:
+def serve(
+    settings: Settings, listener: socket.socket, workers: int, *, as_json: bool = False
+) -> int:
     """Answer requests until SIGTERM or SIGINT; then stop listening and finish what is in flight.
+    Where it listens is printed, and what ends a worker: ``as_json`` for programs.
 
     Returns the exit code.
 
@@ -74,10 +78,11 @@ def serve(settings: Settings, listener: socket.socket, workers: int) -> int:
     if advice := unknown_proxy(settings):
         log.warning(advice)
     host, port = listener.getsockname()[:2]
-    print(f"Keyturn listens on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print(json.dumps({"url": url}) if as_json else f"Keyturn listens on {url}", flush=True)  # noqa: T201
     with counting_together(settings):
         if workers > 1:
-            return _supervise(settings, listener, workers)
+            return _supervise(settings, listener, workers, as_json=as_json)
         _work(settings, listener)
     return 0
 
@@ -137,7 +142,7 @@ async def _answer(settings: Settings, listener: socket.socket) -> None:
 # ── several processes ───────────────────────────────────────────────────────────────────────────
 
 
-def _supervise(settings: Settings, listener: socket.socket, count: int) -> int:
+def _supervise(settings: Settings, listener: socket.socket, count: int, *, as_json: bool) -> int:
     """Keep ``count`` workers alive until a signal, then let them finish. They also finish when
     their supervisor is killed.
 
@@ -148,7 +153,7 @@ def _supervise(settings: Settings, listener: socket.socket, count: int) -> int:
     started: dict[int, float] = {}
 
     def start() -> None:
-        started[_fork(settings, listener, lifeline)] = time.monotonic()
+        started[_fork(settings, listener, lifeline, as_json=as_json)] = time.monotonic()
 
     for _ in range(count):
         start()
@@ -183,7 +188,9 @@ def _ended() -> Iterator[tuple[int, int]]:
             yield ended[0], os.waitstatus_to_exitcode(ended[1])
 
 
-def _fork(settings: Settings, listener: socket.socket, lifeline: tuple[int, int]) -> int:
+def _fork(
+    settings: Settings, listener: socket.socket, lifeline: tuple[int, int], *, as_json: bool
+) -> int:
     if pid := os.fork():
         return pid
     code = 1
@@ -197,7 +204,7 @@ def _fork(settings: Settings, listener: socket.socket, lifeline: tuple[int, int]
         code = 0
     except KeyturnError as error:
         code = exit_code(error)
-        print(f"Error: {told(error)}", file=sys.stderr)  # noqa: T201
+        print(complaint(error.code, told(error), as_json=as_json), file=sys.stderr)  # noqa: T201
     except BaseException:
         log.exception("worker failed")
     finally:
