@@ -106,7 +106,7 @@ async def show_user(parts: Parts, user: str, *, as_json: bool) -> None:
 @as_json_option
 @with_parts
 async def list_events(parts: Parts, user: str, limit: int, *, as_json: bool) -> None:
-    """Tell what happened to a user and their sessions, in order, the newest last.
+    """Tell what happened to a user, the newest last.
 
     USER is a username, an email or an id; of a user who was deleted only the id is kept.
     """

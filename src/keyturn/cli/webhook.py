@@ -22,7 +22,7 @@ _all_option = click.option("--all", "everything", is_flag=True, help="All that w
 
 @click.group()
 def webhook() -> None:
-    """Where every event is posted: what is to be told yet, and what could not be.
+    """Where events are posted: what waits, and what was given up.
 
     Set KEYTURN_WEBHOOK_URL and KEYTURN_WEBHOOK_SECRET and restart the servers; events are posted
     from then on. docs/webhook.md tells what is posted and how a receiver checks it.
@@ -32,10 +32,10 @@ def webhook() -> None:
 @webhook.command(epilog="Example: keyturn webhook secret")
 @as_json_option
 def secret(*, as_json: bool) -> None:
-    """Print a new secret, for KEYTURN_WEBHOOK_SECRET and for the receiver.
+    """Print a new secret, for here and for the receiver.
 
-    To change it so that nothing is missed: name both (new,old), restart all servers, give the
-    receiver the new one, and take the old one away.
+    To change KEYTURN_WEBHOOK_SECRET so that nothing is missed: name both (new,old), restart all
+    servers, give the receiver the new one, and take the old one away.
     """
     from keyturn.hooks.webhook import new_secret
 
@@ -47,7 +47,7 @@ def secret(*, as_json: bool) -> None:
 @as_json_option
 @with_parts
 async def status(parts: Parts, *, as_json: bool) -> None:
-    """Tell whether events are kept for the webhook, how many wait, and how many were given up."""
+    """Tell whether events are posted, how many wait, were given up."""
     outbox, hook = _outbox(parts)
     due, given_up = await outbox.count(hook)
     waiting = await outbox.oldest(hook, given_up=False, limit=1)
@@ -66,7 +66,10 @@ async def status(parts: Parts, *, as_json: bool) -> None:
 @as_json_option
 @with_parts
 async def list_deliveries(parts: Parts, limit: int, *, waiting: bool, as_json: bool) -> None:
-    """List the oldest deliveries that were given up, after ten tries in two days."""
+    """List what was given up, the oldest first.
+
+    That is after ten tries in two days.
+    """
     outbox, hook = _outbox(parts)
     rows = [_row(each) for each in await outbox.oldest(hook, given_up=not waiting, limit=limit)]
     show(rows, as_json=as_json)
@@ -80,7 +83,7 @@ async def list_deliveries(parts: Parts, limit: int, *, waiting: bool, as_json: b
 @as_json_option
 @with_parts
 async def retry(parts: Parts, ids: tuple[str, ...], *, everything: bool, as_json: bool) -> None:
-    """Have what was given up told after all: some deliveries, or all.
+    """Have what was given up told after all.
 
     ID is as `keyturn webhook list` shows it.
     """
@@ -110,7 +113,7 @@ async def discard(parts: Parts, ids: tuple[str, ...], *, everything: bool, as_js
 @as_json_option
 @with_parts
 async def off(parts: Parts, *, as_json: bool) -> None:
-    """Keep no more events for the webhook, and drop those that are to be told yet.
+    """Post no more events, and drop those that wait.
 
     Restart all servers without KEYTURN_WEBHOOK_URL first: one that starts with it switches this on
     again.
