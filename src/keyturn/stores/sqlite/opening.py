@@ -82,6 +82,7 @@ def connect_to_read(path: Path) -> apsw.Connection:
     in_use = path.with_name(path.name + "-wal").exists()
     uri = f"{path.absolute().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
     connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    connection.set_busy_timeout(_BUSY_MILLISECONDS)  # whoever opens or closes it holds a lock
     if connection.pragma("application_id") == APPLICATION_ID:
         return connection
     connection.close()
