@@ -320,6 +320,23 @@ class Follower:
             await events.aclose()
 
 
+async def test_it_is_known_how_many_follow() -> None:
+    """Whoever has gone, and however, follows no more."""
+    feed = Server().feed
+    first, second = feed.follow(), feed.follow()
+    counts = [feed.followers]
+    for follower in (first, second):
+        await anext(follower)
+        counts.append(feed.followers)
+    await first.aclose()
+    counts.append(feed.followers)
+    feed.close()
+    async for _ in second:
+        pass
+
+    assert [*counts, feed.followers] == [0, 1, 2, 1, 0]
+
+
 steps = st.lists(
     st.tuples(st.just("learn"), st.integers(0, 1), st.integers(1, 4))
     | st.tuples(st.just("visit"), st.integers(0, 1), st.integers(1, 6)),

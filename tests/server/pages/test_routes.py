@@ -14,6 +14,7 @@ from keyturn.core.model import Device, EndReason
 from keyturn.server.pages.rendering import read_texts
 from keyturn.server.pages.routes import Pages
 from keyturn.wire.http import Request
+from keyturn.wire.request_ids import serve_under
 from keyturn.wire.settings import CookieSettings, WireSettings
 from tests.accounts.support import PASSWORD
 from tests.support import Clock
@@ -427,6 +428,17 @@ async def test_a_page_that_needs_a_user_is_503_while_we_are_at_fault(
     assert b"data-retry" in answer.body
     assert answer.set_cookies == []
     assert "ktr_" not in answer.body.decode() + caplog.text
+
+
+async def test_whoever_sees_our_fault_can_tell_which_it_was(there: Pagers) -> None:
+    """By the id that its lines in the log have."""
+    tokens = await there.here.log_in()
+    there.here.break_down(StoreUnavailable())
+    serve_under("b7f3")
+
+    answer = await there.get("/account", cookies_of(tokens))
+
+    assert b"<code>b7f3</code>" in answer.body
 
 
 @pytest.mark.parametrize("path", PUBLIC)

@@ -29,6 +29,7 @@ from keyturn.wire.errors import MethodNotAllowed
 from keyturn.wire.http import Header, Request, Response, check_size
 from keyturn.wire.navigation import Failed, Known, Late, Navigations, Unknown, Visitor
 from keyturn.wire.problems import Problems
+from keyturn.wire.request_ids import request_id
 
 from .account import devices_of, happenings_of
 from .rendering import Renderer, read_texts
@@ -261,7 +262,8 @@ class Pages:
 
     def _message(self, name: str, problem: Response, *, keep: bytes) -> Response:
         """What ``problem`` says to programs, as a page."""
-        body = self._renderer.render("message", page=name, words=self._texts[name])
+        words = self._texts[name]
+        body = self._renderer.render("message", page=name, words=words, request_id=request_id())
         kept = [header for header in problem.headers if header[0] == keep]
         return Response(problem.status, [_HTML, *kept], body)
 
