@@ -12,7 +12,10 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
-from keyturn.server.assembly import open_parts, prepare
+from keyturn.hooks import open_outbox
+from keyturn.hooks.webhook import new_secret
+from keyturn.server import doctor as doctor_module
+from keyturn.server.assembly import WEBHOOK, open_parts, prepare
 from keyturn.server.doctor import examine
 from keyturn.server.secret_files import make_secret_file
 from keyturn.server.settings import Settings, load_settings
@@ -319,3 +322,59 @@ async def test_cookies_that_do_not_suit_the_public_url_are_noted(
 
     assert cookies.state == ("note" if noted else "ok")
     assert noted in cookies.advice
+
+
+# ── the webhook ─────────────────────────────────────────────────────────────────────────────────
+
+POSTING = {
+    "KEYTURN_WEBHOOK_URL": "https://example.com/hook",
+    "KEYTURN_WEBHOOK_SECRET": new_secret(bytes(32)),
+}
+
+
+async def with_events(settings: Settings, *, waiting: int = 0, given_up: int = 0) -> None:
+    parts = await open_parts(settings)
+    await parts.sessions.load()
+    outbox = open_outbox(parts.store)
+    await outbox.subscribe(WEBHOOK)
+    for _ in range(waiting + given_up):
+        await parts.sessions.create("ada")
+    for _ in range(given_up):
+        delivery = await outbox.take(WEBHOOK, now=0, until=2**40)
+        assert delivery is not None
+        await outbox.put_off(delivery, due_at=None, error="gone")
+    await parts.close()
+
+
+async def test_events_that_were_given_up_are_told(settings: Settings, tmp_path: Path) -> None:
+    await with_events(settings, waiting=1, given_up=2)
+
+    assert "2 events could not be posted: `keyturn webhook list` says why" in await advice(
+        settings_in(tmp_path, **POSTING)
+    )
+
+
+async def test_events_that_nobody_will_post_are_told(settings: Settings) -> None:
+    await with_events(settings, waiting=3)
+
+    assert "3 events wait to be posted, and none is while KEYTURN_WEBHOOK_URL" in await advice(
+        settings
+    )
+
+
+async def test_events_that_pile_up_are_told(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_module, "_MANY_EVENTS", 2)
+    await with_events(settings, waiting=3)
+
+    assert "see whether the receiver answers" in await advice(settings_in(tmp_path, **POSTING))
+
+
+async def test_a_webhook_that_is_told_everything_needs_no_advice(
+    settings: Settings, tmp_path: Path
+) -> None:
+    await with_events(settings)
+
+    findings = await examine(settings_in(tmp_path, **POSTING))
+    assert [each.state for each in findings if each.subject == "webhook"] == ["ok"]

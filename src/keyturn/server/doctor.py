@@ -17,7 +17,7 @@ from keyturn.core.model import DAY, SealedKey
 from keyturn.core.server_secret import ServerSecrets
 from keyturn.signing_keys import PUBLISHED_FOR, USED_FOR, open_key
 
-from .assembly import holds_nothing, policy_of, wire_settings_of
+from .assembly import WEBHOOK, holds_nothing, policy_of, wire_settings_of
 from .databases import file_of, name_of
 from .exits import told
 from .facts import Facts, read_facts
@@ -34,6 +34,7 @@ _SECONDS_APART: Final = 2
 _LEAST_ROOM: Final = 200
 """Megabytes, on the disk of a file of SQLite."""
 _OLD: Final = 366 * DAY
+_MANY_EVENTS: Final = 1000
 
 
 async def examine(settings: Settings, *, up: bool = False) -> list[Finding]:
@@ -71,7 +72,8 @@ async def examine(settings: Settings, *, up: bool = False) -> list[Finding]:
 def _of_database(facts: Facts, settings: Settings, now: float) -> list[Finding]:
     advice = [*_damage(facts), *_off_schedule(facts.keys, now)]
     sealing = [finding for key in facts.keys for finding in _sealing(key, settings)]
-    return [*look(f"database {facts.database}", advice), *sealing]
+    webhook = look("webhook", _undelivered(facts, settings)) if WEBHOOK in facts.hooks else []
+    return [*look(f"database {facts.database}", advice), *webhook, *sealing]
 
 
 async def _of_front(settings: Settings, facts: Facts | None, *, up: bool) -> list[Finding]:
@@ -195,6 +197,19 @@ def _damage(facts: Facts) -> Iterator[str]:
     if not facts.keys:
         yield "it holds no signing key: run `keyturn init`"
     yield from facts.advice
+
+
+def _undelivered(facts: Facts, settings: Settings) -> Iterator[str]:
+    waiting, given_up = facts.hooks[WEBHOOK]
+    if given_up:
+        yield f"{given_up} events could not be posted: `keyturn webhook list` says why"
+    if not settings.webhook_url:
+        yield (
+            f"{waiting} events wait to be posted, and none is while {variable('webhook_url')} is"
+            " not set: set it, or end that with `keyturn webhook off`"
+        )
+    elif waiting > _MANY_EVENTS:
+        yield f"{waiting} events wait to be posted: see whether the receiver answers"
 
 
 def _sealing(key: SealedKey, settings: Settings) -> list[Finding]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from keyturn.core.errors import ConfigurationError
 from keyturn.core.model import SealedKey
@@ -37,6 +37,8 @@ class Facts(NamedTuple):
     ahead: float
     """Seconds by which a clock that somebody wrote by is ahead of this machine's."""
     keys: Sequence[SealedKey]
+    hooks: Mapping[str, tuple[int, int]]
+    """Who is told of events, how many they are to be told of yet, and how many were given up."""
     advice: Sequence[str] = ()
     """What to change about the database itself."""
 
@@ -52,6 +54,15 @@ async def read_facts(settings: Settings) -> Facts:
     if file is not None:
         return await asyncio.to_thread(_read_file, file)
     return await _read_server(settings)
+
+
+_HOOKS: Final = """
+    SELECT name, count(due_at), count(id) - count(due_at)
+    FROM {0}hook LEFT JOIN {0}delivery ON hook = name GROUP BY name"""
+
+
+def _hooks(rows: Iterable[Any]) -> dict[str, tuple[int, int]]:
+    return {name: (waiting, given_up) for name, waiting, given_up in rows}
 
 
 # ── SQLite ──────────────────────────────────────────────────────────────────────────────────────
@@ -71,12 +82,14 @@ def _read_file(file: Path) -> Facts:
         applied = dict(connection.execute("SELECT number, checksum FROM migration"))
         check = connection.execute("PRAGMA quick_check(1)").get
         newest_turn = connection.execute("SELECT max(turned_at) FROM session").get
+        missing = pending(applied, shipped_migrations(keyturn.stores.sqlite.__name__))
         return Facts(
             database=f"{file}, SQLite {apsw.sqlite_lib_version()}",
-            outdated=bool(pending(applied, shipped_migrations(keyturn.stores.sqlite.__name__))),
+            outdated=bool(missing),
             damage="" if check == "ok" else check,
             ahead=(newest_turn or 0) - time.time(),
             keys=signing_keys(connection),
+            hooks={} if missing else _hooks(connection.execute(_HOOKS.format(""))),
         )
 
 
@@ -108,6 +121,7 @@ async def _read_server(settings: Settings) -> Facts:
             damage="",
             ahead=await _seconds_ahead(connection),
             keys=await signing_keys(connection),
+            hooks={} if missing else _hooks(await connection.fetch(_HOOKS.format("keyturn."))),
             advice=[
                 *await _what_loses_commits(connection),
                 *await _too_few_connections(connection, connector),
