@@ -8,7 +8,17 @@ import sys
 
 from keyturn import __version__
 
-from . import growth, imports, ledger, postgres, revocation, sessions, stories, worker
+from . import (
+    enumeration,
+    growth,
+    imports,
+    ledger,
+    postgres,
+    revocation,
+    sessions,
+    stories,
+    worker,
+)
 
 _BENCHMARKS = {
     "sessions": lambda: asyncio.run(sessions.run()),
@@ -18,6 +28,7 @@ _BENCHMARKS = {
     "stories": stories.run,
     "imports": imports.run,
     "worker": worker.run,
+    "enumeration": enumeration.run,
     "ledger": ledger.run,
 }
 

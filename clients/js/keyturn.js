@@ -100,6 +100,28 @@ export class Keyturn extends EventTarget {
     return this.#ask("POST", "reset-password", { token, newPassword });
   }
 
+  /**
+   * Needs the current password with an email. Access tokens with the old names are void then.
+   * @param {{email?: string, fullname?: string, currentPassword?: string}} change
+   * @returns {Promise<{user: object}>}
+   */
+  changeProfile(change) {
+    return this.#withAccess(() => this.#ask("PATCH", "me", change));
+  }
+
+  /** All that is known of the user.
+   * @returns {Promise<{account: object, sessions: object[], events: object[]}>}
+   */
+  exportData() {
+    return this.#withAccess(() => this.#ask("GET", "me/export"));
+  }
+
+  /** Deletes the user; every session ends. */
+  async deleteAccount(currentPassword) {
+    await this.#withAccess(() => this.#alone(() => this.#ask("DELETE", "me", { currentPassword })));
+    this.#leave("user_deleted");
+  }
+
   /** Ends the session. Where that cannot be recorded (503), the cookies are gone all the same. */
   async logout() {
     try {

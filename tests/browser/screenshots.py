@@ -77,6 +77,13 @@ async def ask_to_end_others(page: Page) -> None:
     await page.evaluate("window.scrollTo(0, 300)")
 
 
+async def refuse_email(page: Page) -> None:
+    await page.get_by_label("Email").fill("countess@")
+    await page.get_by_label("Current password").first.fill(PASSWORD)
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_text("Must be").wait_for()
+
+
 async def nothing(page: Page) -> None:
     pass
 
@@ -94,7 +101,11 @@ SHOTS: Final[tuple[Shot, ...]] = (
     ("account", "/account", True, nothing),
     ("end-others", "/account", True, ask_to_end_others),
     ("change-password", "/change-password", True, nothing),
+    ("edit-profile", "/edit-profile", True, nothing),
+    ("edit-profile-refused", "/edit-profile", True, refuse_email),
+    ("delete-account", "/delete-account", True, nothing),
     ("logout", "/logout", True, nothing),
+    ("docs", "/docs", False, nothing),
 )
 
 

@@ -102,12 +102,15 @@ async def place(
     *,
     registration: Literal["open", "closed"] = "open",
     policy: Policy | None = None,
+    trusted_origins: tuple[str, ...] = (),
 ) -> AsyncIterator[Place]:
     """The site, being served."""
     clock = Clock(int(time.time())) if clock is None else clock
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    settings = WireSettings(public_url=url, registration=registration)
+    settings = WireSettings(
+        public_url=url, registration=registration, trusted_origins=trusted_origins
+    )
     async with site(clock, settings, policy=policy) as here:
         served = Place(here, clock, url)
         app = App(here.endpoints, answer=served.answer)

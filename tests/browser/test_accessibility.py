@@ -90,7 +90,7 @@ async def test_nothing_is_wider_than_the_screen(here: Place, ada: Person) -> Non
     await ada.hold(tokens)
     page = await ada.tab("/")
 
-    for path in ("/account", "/change-password", "/logout"):
+    for path in ("/account", "/change-password", "/edit-profile", "/logout", "/docs"):
         await page.goto(here.url + path)
         for width in (320, 600, 1024):
             await page.set_viewport_size({"width": width, "height": 800})

@@ -35,7 +35,9 @@ class InvalidCredentials(KeyturnError):
 
 
 class TooManyAttempts(KeyturnError):
-    """Whether the credentials were right is not told. Try again in ``retry_after`` seconds."""
+    """Too many failures, of this name or from this network. Whether this try was right is not told.
+    Try again in ``retry_after`` seconds (``Retry-After``).
+    """
 
     code = "too_many_attempts"
     remedy = Remedy.RETRY

@@ -11,14 +11,31 @@ from unicodedata import category, normalize
 
 from .errors import InvalidField
 
-__all__ = ["NOBODY", "check_email", "check_fullname", "check_username", "fold", "key_of"]
+__all__ = [
+    "EMAIL_LENGTHS",
+    "FULLNAME_LENGTHS",
+    "NOBODY",
+    "USERNAME_LENGTHS",
+    "check_email",
+    "check_fullname",
+    "check_username",
+    "fold",
+    "key_of",
+]
 
 NOBODY: Final = ""
 """The key of every name that no user can have."""
 
-_UNTELLABLE: Final = "must not contain control, invisible or unassigned characters"
-
 _LONGEST_EMAIL: Final = 254  # octets of a path without its brackets, RFC 5321, section 4.5.3.1.3
+
+USERNAME_LENGTHS: Final = (3, 64)
+"""Least and most, in code points."""
+EMAIL_LENGTHS: Final = (3, _LONGEST_EMAIL)
+"""Least and most, in code points."""
+FULLNAME_LENGTHS: Final = (1, 128)
+"""Least and most, in code points."""
+
+_UNTELLABLE: Final = "must not contain control, invisible or unassigned characters"
 
 _BREAKS_A_LINE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Format characters are not seen; unassigned ones may fold differently in the next Unicode.
@@ -74,7 +91,7 @@ def check_username(username: str) -> None:
     Raises:
         InvalidField: naming ``username`` and saying what is wrong with it.
     """
-    _check_length("username", username, 3, 64)
+    _check_length("username", username, USERNAME_LENGTHS)
     _check_line("username", username, _BREAKS_A_NAME)
     _check_visible("username", username)
     if "@" in fold(username):
@@ -87,7 +104,7 @@ def check_email(email: str) -> None:
     Raises:
         InvalidField: naming ``email`` and saying what is wrong with it.
     """
-    _check_length("email", email, 3, _LONGEST_EMAIL)
+    _check_length("email", email, EMAIL_LENGTHS)
     _check_line("email", email, _BREAKS_A_NAME)
     _check_visible("email", email)
     if len(email.encode()) > _LONGEST_EMAIL:
@@ -105,11 +122,12 @@ def check_fullname(fullname: str) -> None:
     Raises:
         InvalidField: naming ``fullname`` and saying what is wrong with it.
     """
-    _check_length("fullname", fullname, 1, 128)
+    _check_length("fullname", fullname, FULLNAME_LENGTHS)
     _check_line("fullname", fullname, _BREAKS_A_LINE)
 
 
-def _check_length(field: str, text: str, least: int, most: int) -> None:
+def _check_length(field: str, text: str, lengths: tuple[int, int]) -> None:
+    least, most = lengths
     if not least <= len(text) <= most:
         raise InvalidField(field, f"must have {least} to {most} characters")
 

@@ -87,7 +87,7 @@ class ConfigurationError(KeyturnError):
 
 
 class Unavailable(KeyturnError):
-    """Our fault. Try again in ``retry_after`` seconds; nothing was lost."""
+    """Our fault. Try again in ``retry_after`` seconds (``Retry-After``); nothing was lost."""
 
     code = "unavailable"
     remedy = Remedy.RETRY

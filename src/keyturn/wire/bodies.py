@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, get_args
 
 import msgspec
 from msgspec.structs import FieldInfo
@@ -85,7 +85,7 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         converted = msgspec.convert(value, kind)
         msgspec.json.encode(converted)
     except msgspec.ValidationError:
-        wanted = "true or false" if kind is bool else "text"
+        wanted = "true or false" if bool in (kind, *get_args(kind)) else "text"
         raise InvalidField(name, f"must be {wanted}") from None
     except UnicodeEncodeError:  # half a surrogate pair, which no UTF-8 can hold
         raise InvalidField(name, "is not valid text") from None

@@ -26,7 +26,7 @@ _Methods = dict[str, tuple[Route, Handler]]
 
 
 class Endpoints:
-    """All that HTTP clients can ask.
+    """All that HTTP clients can ask. ``description`` is the OpenAPI document of it.
 
     Args:
         sessions: loaded by the time of the first request.
@@ -39,6 +39,7 @@ class Endpoints:
         self._feed = sessions.feed
         self._problems = Problems(sessions.now, sessions.observer)
         handlers = Handlers(sessions, accounts, settings, self._problems)
+        self.description = handlers.description
         self._places = _arrange(routes_of(settings), handlers.by_operation)
         # RFC 8414, section 3: the path of an issuer comes behind the well-known one.
         issuer_path = urlsplit(sessions.issuer).path.rstrip("/")

@@ -49,7 +49,7 @@ class NotFound(KeyturnError):
 
 
 class MethodNotAllowed(KeyturnError):
-    """What is at this path answers the methods of ``allow`` only."""
+    """What is at this path answers the methods of ``allow`` only (the header ``Allow``)."""
 
     code = "method_not_allowed"
     message = "Not with this method"

@@ -46,7 +46,9 @@ _KEEP_A_WHILE: Final = (b"cache-control", b"public, max-age=%d" % JWKS_MAX_AGE)
 
 
 class Handlers:
-    """A method for each operation, under its name in ``by_operation``."""
+    """A method for each operation, under its name in ``by_operation``; ``description`` is the
+    OpenAPI document of them all.
+    """
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class Handlers:
         self._presented = PresentedTokens(sessions, settings)
         self._delivery = Delivery(self._presented, settings)
         self._exchanges = Exchanges(sessions, self._presented, settings)
-        self._description = describe(routes_of(settings), settings)
+        self.description = describe(routes_of(settings), settings)
         own = OwnAccount(sessions, accounts, settings, self._presented, self._delivery)
         self.by_operation: Mapping[str, Handler] = {
             "register": self._register,
@@ -193,13 +195,15 @@ class Handlers:
         return Response(200, [(b"content-type", JWKS_TYPE.encode()), *caching], keys)
 
     async def _metadata(self, _request: Request, _: None) -> Response:
-        metadata = {
-            "issuer": self._sessions.issuer,
-            "jwks_uri": self._settings.public_url + JWKS_PATH,
-        }
-        if self._settings.revocations_tokens:
-            metadata["revocations_uri"] = self._settings.public_url + REVOCATIONS_PATH
-        return document(metadata)
+        url = self._settings.public_url
+        followed = bool(self._settings.revocations_tokens)
+        return document(
+            shapes.Metadata(
+                issuer=self._sessions.issuer,
+                jwks_uri=url + JWKS_PATH,
+                revocations_uri=url + REVOCATIONS_PATH if followed else "",
+            )
+        )
 
     async def _follow_revocations(self, request: Request, _: None) -> Response:
         address = self._address(request)
@@ -240,7 +244,7 @@ class Handlers:
         return True
 
     async def _openapi(self, _request: Request, _: None) -> Response:
-        return document(self._description)
+        return document(self.description)
 
     # ── what several of them do ─────────────────────────────────────────────────────────────────
 

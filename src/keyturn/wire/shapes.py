@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
+from keyturn.accounts.identifiers import EMAIL_LENGTHS, FULLNAME_LENGTHS, USERNAME_LENGTHS
 from keyturn.accounts.model import User as AccountUser
+from keyturn.accounts.passwords import LEAST_LENGTH, LONGEST
 from keyturn.core import model
 from keyturn.core.access_token import AccessToken
+from keyturn.core.model import EndReason, EventKind
 
 from .discretion import happened_at, is_exchange, last_used_at
 
@@ -23,8 +26,11 @@ __all__ = [
     "Event",
     "Export",
     "Health",
+    "Jwk",
+    "JwkSet",
     "Login",
     "Logout",
+    "Metadata",
     "NoFields",
     "PasswordChange",
     "PasswordReset",
@@ -41,6 +47,38 @@ __all__ = [
 ]
 
 
+def _told(description: str, lengths: tuple[int, int] | None = None, **more: Any) -> Meta:
+    """What the document says of a field. It judges none: the accounts do, and say what is wrong."""
+    if lengths is not None:
+        more |= dict(zip(("minLength", "maxLength"), lengths, strict=True))
+    return Meta(description=description, extra_json_schema=more)
+
+
+_Username = Annotated[
+    str, _told("Unique, without regard to case; has no @. Others may see it", USERNAME_LENGTHS)
+]
+_Email = Annotated[str, _told("Unique, without regard to case", EMAIL_LENGTHS)]
+_Fullname = Annotated[str, _told("As others are to see it, on one line", FULLNAME_LENGTHS)]
+_CurrentPassword = Annotated[str, _told("The password as it is")]
+_NewPassword = Annotated[
+    str,
+    _told(
+        "Neither common nor made of the user's names; the server may ask for more characters",
+        (LEAST_LENGTH, LONGEST),
+        format="password",
+    ),
+]
+_KeptRefreshToken = Annotated[
+    str, _told("Of clients that keep it themselves; else the cookie has it")
+]
+_Time = Annotated[str, _told("ISO 8601, in UTC", format="date-time")]
+_Sid = Annotated[str, _told("Id of the session")]
+_UserAgent = Annotated[str, _told("As the browser calls itself")]
+_Address = Annotated[str, _told("IP address")]
+_Kinds = ", ".join(EventKind)
+_Reasons = ", ".join(EndReason)
+
+
 class _Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     pass
 
@@ -55,59 +93,59 @@ class NoFields(_Shape, frozen=True, kw_only=True):
 class Registration(_Shape, frozen=True, kw_only=True):
     """A new user."""
 
-    username: str
-    email: str
-    fullname: str
-    password: str
+    username: _Username
+    email: _Email
+    fullname: _Fullname
+    password: _NewPassword
 
 
 class Login(_Shape, frozen=True, kw_only=True):
     """Who signs in, named by username or by email."""
 
-    username: str = ""
-    email: str = ""
-    password: str
-    remember: bool = True
+    username: Annotated[str, _told("Either this or the email")] = ""
+    email: Annotated[str, _told("Either this or the username")] = ""
+    password: _CurrentPassword
+    remember: Annotated[bool, _told("False: cookies that end with the browser")] = True
 
 
 class Refresh(_Shape, frozen=True, kw_only=True):
     """The refresh token of a client that keeps it itself; of others the cookie has it."""
 
-    refresh_token: str = ""
+    refresh_token: _KeptRefreshToken = ""
 
 
 class Logout(_Shape, frozen=True, kw_only=True):
     """The refresh token of a client that keeps it itself; of others the cookie has it."""
 
-    refresh_token: str = ""
+    refresh_token: _KeptRefreshToken = ""
 
 
 class PasswordChange(_Shape, frozen=True, kw_only=True):
     """The password as it is, and as it shall be."""
 
-    current_password: str
-    new_password: str
+    current_password: _CurrentPassword
+    new_password: _NewPassword
 
 
 class PasswordReset(_Shape, frozen=True, kw_only=True):
     """The token that the user was given for this, good once; and the password as it shall be."""
 
-    token: str
-    new_password: str
+    token: Annotated[str, _told("Of the link that the user was given; good once")]
+    new_password: _NewPassword
 
 
 class ProfileChange(_Shape, frozen=True, kw_only=True):
     """What is to be another. The email needs the current password beside it."""
 
-    email: str | UnsetType = UNSET
-    fullname: str | UnsetType = UNSET
-    current_password: str | UnsetType = UNSET
+    email: _Email | UnsetType = UNSET
+    fullname: _Fullname | UnsetType = UNSET
+    current_password: _CurrentPassword | UnsetType = UNSET
 
 
 class AccountDeletion(_Shape, frozen=True, kw_only=True):
     """The password, as there is no way back."""
 
-    current_password: str
+    current_password: _CurrentPassword
 
 
 # ── answers ─────────────────────────────────────────────────────────────────────────────────────
@@ -123,11 +161,13 @@ class Answer(msgspec.Struct, frozen=True):
 class User(_Shape, frozen=True, kw_only=True, omit_defaults=True):
     """A user, as far as others may know."""
 
-    id: str
+    id: Annotated[str, _told("Never given to anybody else")]
     username: str
     email: str
     fullname: str
-    permissions: tuple[str, ...] = ()
+    permissions: Annotated[
+        tuple[str, ...], _told("Words that access tokens carry; absent where there are none")
+    ] = ()
 
     @classmethod
     def of_account(cls, user: AccountUser) -> Self:
@@ -162,11 +202,11 @@ class UserAnswer(_Shape, frozen=True, kw_only=True):
 class TokenPair(_Shape, frozen=True, kw_only=True):
     """The new pair: in cookies, here, or both. Lifetimes are seconds, ``refreshAt`` Unix time."""
 
-    access_token: str | UnsetType = UNSET
-    refresh_token: str | UnsetType = UNSET
-    expires_in: int
-    refresh_at: int
-    refresh_expires_in: int
+    access_token: Annotated[str, _told("For clients that are no pages")] | UnsetType = UNSET
+    refresh_token: Annotated[str, _told("For clients that are no pages")] | UnsetType = UNSET
+    expires_in: Annotated[int, _told("Seconds that the access token lives")]
+    refresh_at: Annotated[int, _told("Unix time at which it is best exchanged")]
+    refresh_expires_in: Annotated[int, _told("Seconds to the end of the session, if unused")]
 
     @classmethod
     def of(cls, tokens: model.Tokens, *, told: bool, **more: Any) -> Self:
@@ -192,12 +232,12 @@ class Session(_Shape, frozen=True, kw_only=True):
     current one.
     """
 
-    sid: str
-    created_at: str
-    last_used: str | UnsetType = UNSET
-    user_agent: str
-    address: str
-    current: bool
+    sid: _Sid
+    created_at: _Time
+    last_used: _Time | UnsetType = UNSET
+    user_agent: _UserAgent
+    address: _Address
+    current: Annotated[bool, _told("Whether it is the one that asks")]
 
     @classmethod
     def of_row(cls, session: model.Session, current_sid: str) -> Self:
@@ -222,7 +262,7 @@ class SessionList(_Shape, frozen=True, kw_only=True):
 class Account(User, frozen=True, kw_only=True, omit_defaults=True):
     """A user, as far as they may know themselves."""
 
-    created_at: str
+    created_at: _Time
 
     @classmethod
     def of_account(cls, user: AccountUser) -> Self:
@@ -242,12 +282,12 @@ class Event(_Shape, frozen=True, kw_only=True):
     those of the current session are not told.
     """
 
-    at: str
-    kind: str
-    sid: str | UnsetType = UNSET
-    reason: str | UnsetType = UNSET
-    user_agent: str | UnsetType = UNSET
-    address: str | UnsetType = UNSET
+    at: _Time
+    kind: Annotated[str, _told(f"{_Kinds}; there may be more")]
+    sid: _Sid | UnsetType = UNSET
+    reason: Annotated[str, _told(f"Why a session ended: {_Reasons}")] | UnsetType = UNSET
+    user_agent: _UserAgent | UnsetType = UNSET
+    address: _Address | UnsetType = UNSET
 
     @classmethod
     def of_event(cls, event: model.Event) -> Self:
@@ -298,14 +338,44 @@ class EndedCount(_Shape, frozen=True, kw_only=True):
 class Health(_Shape, frozen=True, kw_only=True):
     """The process is up."""
 
-    status: str
+    status: Annotated[str, _told("up")]
 
 
 class Readiness(_Shape, frozen=True, kw_only=True):
     """What a request needs, each part ``ready``."""
 
-    store: str
-    revocations: str
+    store: Annotated[str, _told("ready")]
+    revocations: Annotated[str, _told("ready")]
+
+
+class Jwk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A public key (RFC 7517): of EC ``crv``, ``x`` and ``y``, of OKP ``crv`` and ``x``, of RSA
+    ``n`` and ``e``.
+    """
+
+    kty: str
+    alg: str
+    kid: Annotated[str, _told("RFC 7638 thumbprint")]
+    use: str
+    crv: str = ""
+    x: str = ""
+    y: str = ""
+    n: str = ""
+    e: str = ""
+
+
+class JwkSet(msgspec.Struct, frozen=True, kw_only=True):
+    """The public keys."""
+
+    keys: list[Jwk]
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where things are (RFC 8414)."""
+
+    issuer: str
+    jwks_uri: str
+    revocations_uri: Annotated[str, _told("Where the feed is, if there is one")] = ""
 
 
 def _iso(at: int) -> str:

@@ -31,8 +31,8 @@ from tests.wire.support import (
 )
 
 NAVIGATION = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
-PUBLIC = ("/login", "/register", "/signed-out", "/reset-password")
-PRIVATE = ("/account", "/change-password", "/logout")
+PUBLIC = ("/login", "/register", "/signed-out", "/reset-password", "/docs")
+PRIVATE = ("/account", "/change-password", "/edit-profile", "/delete-account", "/logout")
 PAST_ACCESS = 600
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -207,6 +207,8 @@ async def test_the_start_leads_on(there: Pagers, path: str) -> None:
     [
         ("/account", "/login?next=/account"),
         ("/change-password", "/login?next=/change-password"),
+        ("/edit-profile", "/login?next=/edit-profile"),
+        ("/delete-account", "/login?next=/delete-account"),
         ("/logout", "/signed-out"),
     ],
 )

@@ -27,7 +27,7 @@ def test_a_server_without_pages_answers_as_if_there_were_none(tmp_path: Path) ->
     with serving(tmp_path, KEYTURN_PAGES="false") as server:
         answers = {
             path: httpx.get(server.url + path, headers=BROWSER)
-            for path in ("/", "/login", "/logout", "/account", "/keyturn.js", "/static/")
+            for path in ("/", "/login", "/logout", "/account", "/docs", "/keyturn.js", "/static/")
         }
 
     statuses = {path: answer.status_code for path, answer in answers.items()}
@@ -37,6 +37,7 @@ def test_a_server_without_pages_answers_as_if_there_were_none(tmp_path: Path) ->
         "/login": 405,
         "/logout": 405,
         "/account": 404,
+        "/docs": 404,
         "/keyturn.js": 404,
         "/static/": 404,
     }

@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 __all__ = ["Renderer", "Texts", "read_texts"]
 
@@ -47,7 +48,9 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.filters.update(fill=_fill, iso=_iso, json=json.dumps, utc=_utc)
+        self._environment.filters.update(
+            code=_code, fill=_fill, iso=_iso, json=json.dumps, utc=_utc
+        )
         self._environment.globals.update(
             t=texts,
             service=service,
@@ -63,6 +66,13 @@ class Renderer:
     def render(self, template: str, **values: Any) -> bytes:
         """The page that ``template`` makes of ``values``."""
         return self._environment.get_template(f"{template}.html").render(values).encode()
+
+
+def _code(text: str) -> Markup:
+    """What is between back quotes as code, as in Markdown."""
+    parts = [escape(part) for part in text.split("`")]
+    parts[1::2] = [Markup("<code>{}</code>").format(part) for part in parts[1::2]]
+    return Markup().join(parts)
 
 
 def _fill(text: str, **values: object) -> str:

@@ -8,6 +8,7 @@ people do there, a script asks of the endpoints.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -32,6 +33,7 @@ from keyturn.wire.problems import Problems
 from keyturn.wire.request_ids import request_id
 
 from .account import devices_of, happenings_of
+from .reference import groups_of
 from .rendering import Renderer, read_texts
 from .static_files import CLIENT_PATH, StaticFiles
 
@@ -92,6 +94,7 @@ class Pages:
         self._public: dict[str, _Answer] = {
             "": self._home,  # the base path without a slash
             "/": self._home,
+            "/docs": self._docs,
             "/login": self._login,
             "/reset-password": self._reset_password,
             "/signed-out": self._signed_out,
@@ -101,6 +104,8 @@ class Pages:
         self._private: dict[str, _PrivateAnswer] = {
             "/account": self._account,
             "/change-password": self._change_password,
+            "/delete-account": self._delete_account,
+            "/edit-profile": self._edit_profile,
             "/logout": self._logout,
         }
 
@@ -186,6 +191,20 @@ class Pages:
         reason = reasons.get(_asked(request, "reason"), reasons["unknown"])
         return self._html("signed_out", reason=reason, next=self._next(request))
 
+    async def _docs(self, _request: Request, _visitor: Visitor) -> Response:
+        return Response(200, [_HTML], self._reference)
+
+    @cached_property
+    def _reference(self) -> bytes:
+        """The same for everybody."""
+        document = self._endpoints.description
+        return self._renderer.render(
+            "docs",
+            about=document["info"]["description"],
+            groups=groups_of(document, self._texts),
+            problems=document["x-problems"],
+        )
+
     def _go_on(self, request: Request) -> Response:
         """Lead somebody signed in to where they were going."""
         asked = self._next(request)
@@ -227,6 +246,12 @@ class Pages:
         name = visitor.user.claims.username
         length = self._password_length
         return self._html("change_password", visitor, name=name, password_length=length)
+
+    async def _edit_profile(self, _: Request, visitor: Known) -> Response:
+        return self._html("edit_profile", visitor, user=await self._user(visitor.user))
+
+    async def _delete_account(self, _: Request, visitor: Known) -> Response:
+        return self._html("delete_account", visitor, name=visitor.user.claims.username)
 
     async def _logout(self, _: Request, visitor: Known) -> Response:
         claims = visitor.user.claims

@@ -27,7 +27,7 @@ function goOn(notice = "") {
 }
 
 function leave(reason) {
-  const here = page === "logout" ? "" : location.pathname;
+  const here = ["logout", "delete-account"].includes(page) ? "" : location.pathname;
   location.replace(url("signed-out", { reason, next: next ?? here }));
 }
 
@@ -45,7 +45,11 @@ function wordsFor(problem) {
   if (problem.code === "too_many_attempts") {
     return fill(texts.too_many_attempts, { wait: duration(problem.retryAfter) });
   }
-  return texts[problem.code] ?? fill(texts.failed, { detail: problem.message });
+  return ownWords(problem) ?? fill(texts.failed, { detail: problem.message });
+}
+
+function ownWords({ code }) {
+  return texts[`${code}@${page}`] ?? texts[code];
 }
 
 function duration(seconds) {
@@ -67,6 +71,7 @@ const resetToken = new URLSearchParams(location.hash.slice(1)).get("token") ?? "
 
 const FIELD_OF = {
   current_password_wrong: "currentPassword",
+  identifier_taken: page === "edit-profile" ? "email" : "",
   password_refused: page === "register" ? "password" : "newPassword",
 };
 
@@ -92,6 +97,17 @@ const ACTIONS = {
     await keyturn.changePassword(currentPassword, newPassword);
     location.replace(url("account", { notice: "password_changed" }));
   },
+  async "edit-profile"({ email, fullname, currentPassword }) {
+    const change = {};
+    if (isChanged("fullname")) change.fullname = fullname;
+    if (isChanged("email")) Object.assign(change, { email, currentPassword });
+    const notice = Object.keys(change).length > 0 ? "profile_changed" : "";
+    if (notice) await keyturn.changeProfile(change);
+    location.replace(url("account", { notice }));
+  },
+  async "delete-account"({ currentPassword }) {
+    await keyturn.deleteAccount(currentPassword);
+  },
   async "reset-password"({ newPassword }) {
     await keyturn.resetPassword(resetToken, newPassword);
     location.replace(url("signed-out", { reason: "password_reset" }));
@@ -100,6 +116,19 @@ const ACTIONS = {
     await keyturn.logout();
   },
 };
+
+function isChanged(name) {
+  const field = find(`[name=${name}]`);
+  return field.value !== field.defaultValue;
+}
+
+/** Whoever changes the email alone is asked for the password. */
+function askForPassword() {
+  const password = find("[name=currentPassword]");
+  find("[name=email]").addEventListener("input", () => {
+    password.required = isChanged("email");
+  });
+}
 
 function credentials({ identifier, password, remember }) {
   const name = identifier.trim();
@@ -140,7 +169,7 @@ function enliven(form) {
     say(button, problem.passes ? texts.retry_now : label);
     const field = form.elements[problem.field || FIELD_OF[problem.code]];
     if (field) {
-      sayBeside(field, texts[problem.code] ?? wordsBeside(problem));
+      sayBeside(field, ownWords(problem) ?? wordsBeside(problem));
       field.focus();
       return;
     }
@@ -201,25 +230,29 @@ function letReveal(button) {
 
 // ── the account ─────────────────────────────────────────────────────────────────────────────────
 
+/** Does what `button` is for, and says `text`; or beside it what was in the way. */
+async function attempt(button, action, text) {
+  const card = button.closest(".card");
+  const trouble = find("[data-trouble]", card);
+  say(trouble);
+  button.disabled = true;
+  try {
+    await action();
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    button.disabled = false;
+    if (problem.remedy !== "login") say(trouble, wordsFor(problem));
+    return;
+  }
+  say(find("[data-said]", card) ?? find("[data-said]"), text);
+}
+
 function enlivenDevices() {
   const list = find("[data-devices]");
-  const said = find("[data-said]");
-  const trouble = find(".card > [data-trouble]");
   const dialog = find("[data-dialog]");
   const others = find("[data-action=ask-end-others]");
 
-  async function attempt(button, action, text) {
-    say(trouble);
-    button.disabled = true;
-    try {
-      await action();
-    } catch (problem) {
-      if (!(problem instanceof Problem)) throw problem;
-      button.disabled = false;
-      if (problem.remedy !== "login") say(trouble, wordsFor(problem));
-      return;
-    }
-    say(said, text);
+  function lookAgain() {
     if (findAll("[data-sid]", list).length === 0) {
       others.hidden = true;
       find("[data-alone]").hidden = false;
@@ -233,6 +266,7 @@ function enlivenDevices() {
     const end = async () => {
       await endOne(row.dataset.sid);
       row.remove();
+      lookAgain();
     };
     attempt(target, end, row.dataset.ended);
   });
@@ -242,10 +276,29 @@ function enlivenDevices() {
     const end = async () => {
       await keyturn.endOtherSessions();
       for (const row of findAll("[data-sid]", list)) row.remove();
+      lookAgain();
     };
     attempt(others, end, dialog.dataset.done);
   });
-  for (const button of findAll("[data-action]")) button.disabled = false;
+}
+
+function enlivenExport() {
+  const button = find("[data-action=export]");
+  const download = async () => {
+    keep(button.dataset.file, await keyturn.exportData());
+    button.disabled = false;
+  };
+  button.addEventListener("click", () => attempt(button, download, button.dataset.done));
+}
+
+/** Has the browser put `content` among its downloads. */
+function keep(name, content) {
+  const file = new Blob([JSON.stringify(content, null, 2)], { type: "application/json" });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(file);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), SECONDS);
 }
 
 /** One that has ended meanwhile is as good as ended. */
@@ -317,7 +370,12 @@ if (expiresIn !== undefined) {
 findAll("[data-form]").forEach(enliven);
 findAll("[data-reveals]").forEach(letReveal);
 findAll("time").forEach(localise);
-if (page === "account") enlivenDevices();
+if (page === "account") {
+  enlivenDevices();
+  enlivenExport();
+  for (const button of findAll("[data-action]")) button.disabled = false;
+}
+if (page === "edit-profile") askForPassword();
 if (page === "unavailable") retryPage();
 if (resume !== undefined) resumeSession();
 
