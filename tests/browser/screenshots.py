@@ -18,6 +18,8 @@ from tests.support import START, Clock
 
 FOLDER: Final = Path(__file__).parents[2] / "docs" / "screenshots"
 WIDTHS: Final = {"wide": (1024, 720), "phone": (390, 760)}
+LONGEST: Final = 4000
+"""Pixels; of what is longer, what is seen without scrolling."""
 SCHEMES: Final = ("light", "dark")
 
 FIREFOX: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -106,12 +108,15 @@ SHOTS: Final[tuple[Shot, ...]] = (
     ("delete-account", "/delete-account", True, nothing),
     ("logout", "/logout", True, nothing),
     ("docs", "/docs", False, nothing),
+    ("docs-operation", "/docs#changeProfile", False, nothing),
 )
 
 
 async def shoot(page: Page, name: str) -> None:
     await page.evaluate("document.activeElement.blur()")
-    whole = await page.get_by_role("dialog").count() == 0
+    has_dialog = await page.get_by_role("dialog").count() > 0
+    height = await page.evaluate("document.documentElement.scrollHeight")
+    whole = height < LONGEST and not has_dialog
     await page.screenshot(path=FOLDER / f"{name}.png", full_page=whole, animations="disabled")
 
 

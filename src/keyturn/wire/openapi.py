@@ -199,15 +199,9 @@ def _body(route: Route) -> Mapping[str, Any]:
 
 
 def _successes(route: Route) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string" if route.follows else "object"}
-    if route.data is not None:
-        schema["required"] = ["data", "message"]
-        schema["properties"] = {"data": _reference(route.data), "message": {"type": "string"}}
-    if route.document is not None:
-        schema = dict(_reference(route.document))
     answer: dict[str, Any] = {
         "description": route.summary,
-        "content": {route.media_type: {"schema": schema}},
+        "content": {route.media_type: {} if route.follows else {"schema": _of_success(route)}},
     }
     if route.cookies in _COOKIES:
         described = {"description": _COOKIES[route.cookies], "schema": {"type": "string"}}
@@ -220,6 +214,18 @@ def _successes(route: Route) -> dict[str, Any]:
             "description": "The copy named by If-None-Match is good still",
             "headers": _HEADERS_OF_KEYS,
         },
+    }
+
+
+def _of_success(route: Route) -> Mapping[str, Any]:
+    if route.document is not None:
+        return _reference(route.document)
+    if route.data is None:
+        return {"type": "object"}
+    return {
+        "type": "object",
+        "required": ["data", "message"],
+        "properties": {"data": _reference(route.data), "message": {"type": "string"}},
     }
 
 

@@ -130,12 +130,12 @@ class _Reader:
         )
 
     def _success(self, status: str, answer: _Document) -> Success:
-        ((media_type, content),) = answer.get("content", {"": {"schema": {}}}).items()
+        ((media_type, content),) = answer.get("content", {"": {}}).items()
         headers = answer.get("headers", {})
         return Success(
             status=status,
             media_type=media_type,
-            fields=list(self._members(content["schema"])),
+            fields=list(self._members(content.get("schema", {}))),
             headers=[
                 self._field(name, header, needed=header.get("required", False))
                 for name, header in headers.items()
