@@ -58,7 +58,7 @@ async def furnish(here: Place) -> Any:
 
 
 async def show_trouble(page: Page) -> None:
-    await page.get_by_label("Username or email").fill("ada")
+    await page.get_by_label("Username or email").fill("charles")  # Ada would be told of it
     await page.get_by_label("Password", exact=True).fill("correct horse")
     await page.get_by_role("button", name="Log in").click()
     await page.get_by_role("alert").wait_for()

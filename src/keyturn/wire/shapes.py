@@ -202,8 +202,12 @@ class UserAnswer(_Shape, frozen=True, kw_only=True):
 class TokenPair(_Shape, frozen=True, kw_only=True):
     """The new pair: in cookies, here, or both. Lifetimes are seconds, ``refreshAt`` Unix time."""
 
-    access_token: Annotated[str, _told("For clients that are no pages")] | UnsetType = UNSET
-    refresh_token: Annotated[str, _told("For clients that are no pages")] | UnsetType = UNSET
+    access_token: Annotated[str, _told("Absent where a page asks: it has cookies")] | UnsetType = (
+        UNSET
+    )
+    refresh_token: Annotated[str, _told("Absent where a page asks: it has cookies")] | UnsetType = (
+        UNSET
+    )
     expires_in: Annotated[int, _told("Seconds that the access token lives")]
     refresh_at: Annotated[int, _told("Unix time at which it is best exchanged")]
     refresh_expires_in: Annotated[int, _told("Seconds to the end of the session, if unused")]
