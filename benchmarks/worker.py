@@ -17,6 +17,8 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from tests.postgresql import running
+
 from keyturn import Sessions, open_store
 
 from .measure import cpu_seconds, heading
@@ -30,27 +32,34 @@ LOGIN = {"username": "ada", "password": os.urandom(12).hex()}
 
 
 def run() -> None:
-    heading(f"keyturn serve, one worker: {SECONDS} s of exchanges and checks")
     with tempfile.TemporaryDirectory() as folder:
-        port = _free_port()
-        environment = {**os.environ, "KEYTURN_DATA_DIR": folder, "KEYTURN_LOG_LEVEL": "error"}
-        keyturn = Path(sys.executable).with_name("keyturn")
-        subprocess.run([keyturn, "init"], env=environment, check=True, stdout=subprocess.DEVNULL)
-        tokens = asyncio.run(_begin_sessions(Path(folder)))
-        server = subprocess.Popen([keyturn, "serve", "--port", str(port)], env=environment)
-        try:
-            _wait_until_it_answers(port)
-            print(f"memory before: MB                 {_memory_mb(server.pid):.1f}")
-            answers = asyncio.run(_load(port))
-            print(f"answers by status                 {dict(answers)}")
-            print(f"memory after: MB                  {_memory_mb(server.pid):.1f}")
-            exchange = partial(_exchange, tokens)
-            for what, ask in (("exchanges", exchange), ("checks", _check), ("logins", _log_in)):
-                rate, used = asyncio.run(_repeat(server.pid, port, ask))
-                print(f"{what} alone: a second, CPU ms".ljust(33), f"{rate:.0f}, {used:.2f}")
-        finally:
-            server.terminate()
-            server.wait()
+        _measure("SQLite", Path(folder), f"sqlite:///{folder}/keyturn.db")
+    with running() as server, tempfile.TemporaryDirectory() as folder:
+        _measure("PostgreSQL", Path(folder), asyncio.run(server.new_database()))
+
+
+def _measure(where: str, folder: Path, url: str) -> None:
+    heading(f"keyturn serve on {where}, one worker: {SECONDS} s of exchanges and checks")
+    port = _free_port()
+    given = {"KEYTURN_DATA_DIR": str(folder), "KEYTURN_DATABASE_URL": url}
+    environment = {**os.environ, **given, "KEYTURN_LOG_LEVEL": "error"}
+    keyturn = Path(sys.executable).with_name("keyturn")
+    subprocess.run([keyturn, "init"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    tokens = asyncio.run(_begin_sessions(folder, url))
+    server = subprocess.Popen([keyturn, "serve", "--port", str(port)], env=environment)
+    try:
+        _wait_until_it_answers(port)
+        print(f"memory before: MB                 {_memory_mb(server.pid):.1f}")
+        answers = asyncio.run(_load(port))
+        print(f"answers by status                 {dict(answers)}")
+        print(f"memory after: MB                  {_memory_mb(server.pid):.1f}")
+        exchange = partial(_exchange, tokens)
+        for what, ask in (("exchanges", exchange), ("checks", _check), ("logins", _log_in)):
+            rate, used = asyncio.run(_repeat(server.pid, port, ask))
+            print(f"{what} alone: a second, CPU ms".ljust(33), f"{rate:.0f}, {used:.2f}")
+    finally:
+        server.terminate()
+        server.wait()
 
 
 async def _load(port: int) -> Counter[str]:
@@ -85,10 +94,10 @@ async def _signed_in(port: int) -> list[tuple[_Client, dict[str, str]]]:
     return signed_in
 
 
-async def _begin_sessions(folder: Path) -> list[str]:
+async def _begin_sessions(folder: Path, url: str) -> list[str]:
     """The refresh tokens of sessions that were begun long enough ago to be turned at once."""
     secret = (folder / "secret").read_text().strip().encode()
-    store = await open_store(f"sqlite:///{folder}/keyturn.db")
+    store = await open_store(url)
     begun = Sessions(store, secrets=[secret], issuer="x", clock=lambda: time.time() - 100)
     async with begun as sessions:
         return [(await sessions.create(f"user-{i}")).refresh_token for i in range(SESSIONS)]

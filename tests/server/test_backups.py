@@ -222,6 +222,21 @@ async def test_a_damaged_database_is_replaced_and_kept(tmp_path: Path) -> None:
     assert Path(kept).read_bytes()[:100] == bytes(100)
 
 
+async def test_a_backup_is_restored_where_nothing_is_yet(tmp_path: Path) -> None:
+    """As in a drill on another machine: the folder is made, for its owner alone."""
+    one, other = (
+        load_settings({"KEYTURN_DATA_DIR": str(tmp_path / name), "KEYTURN_SECRET": SECRET})
+        for name in ("one", "other")
+    )
+    await prepare(one, create=True)
+    await back_up(one, tmp_path / "backup")
+    kept = await restore(other, tmp_path / "backup")
+
+    assert kept == ""
+    assert other.data_dir.stat().st_mode & 0o777 == 0o700
+    await (await opened(other)).close()
+
+
 async def test_nothing_beside_a_backup_is_touched(settings: Settings, tmp_path: Path) -> None:
     """Whatever it is called."""
     (tmp_path / "backup.draft").write_text("precious")

@@ -22,7 +22,7 @@ from keyturn.stores import store_exists
 
 from .assembly import alone_in, open_parts
 from .databases import file_of
-from .secret_files import make_durable, sync_folder
+from .secret_files import make_durable, make_private_folder, sync_folder
 from .settings import Settings
 
 __all__ = ["back_up", "restore"]
@@ -91,6 +91,7 @@ def _copy(file: Path, draft: Path) -> None:
 
 
 async def _restore_file(settings: Settings, backup: Path, file: Path) -> str:
+    make_private_folder(file.parent)
     with alone_in(file.parent), _new_file(_beside(file, "restoring")) as draft:
         await asyncio.to_thread(_copy_backup, backup, draft)
         await _open_and_void(dataclasses.replace(settings, database_url=f"sqlite:///{draft}"))
