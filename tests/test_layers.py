@@ -14,8 +14,8 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 ORDER = [
     {"core", "_version"},
-    {"coalesce", "complaints", "feed", "hosts", "jwks", "staleness", "stores"},
-    {"following", "hooks", "observing", "signing_keys"},
+    {"coalesce", "complaints", "feed", "hosts", "jwks", "observing", "staleness", "stores"},
+    {"following", "hooks", "signing_keys"},
     {"sessions"},
     {"accounts"},
     {"wire"},

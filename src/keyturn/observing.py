@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, cast
 from .core.model import EndReason
 from .core.rotation import Verdict
 
-__all__ = ["SILENT", "Observer", "Observers", "observed"]
+__all__ = ["SILENT", "Observer", "Observers", "observed", "unobserved"]
 
 _Store = TypeVar("_Store")
 
@@ -111,6 +111,11 @@ def observed(
         if inspect.iscoroutinefunction(member) and name not in _NO_WORK
     ]
     return cast(_Store, _Observed(store, operations, observer, steady_clock, prefix))
+
+
+def unobserved(store: _Store) -> _Store:
+    """What ``observed`` was given, or ``store`` itself."""
+    return cast(_Store, store._store) if isinstance(store, _Observed) else store  # noqa: SLF001
 
 
 class _Observed:

@@ -70,7 +70,9 @@ _KEPT_AFTER_END: Final = 7 * DAY
 _KEPT_BEYOND_EXPIRY: Final = DAY  # of cutoffs: whoever sweeps by a clock that is ahead takes none
 _CHECK_SECONDS: Final = 1
 _LONGEST_EXCHANGE: Final = 1 / 6
-"""Of the window: half of what a round trip may take, and a write may land as late once more."""
+"""Of the window: half of what a round trip may take, and a write may land as late once more. But
+never less than a second, which a store may take on a bad day.
+"""
 
 _TOLD: Final = {Verdict.RECOVER: EventKind.RECOVERED, Verdict.RESUME: EventKind.RESUMED}
 _OF_TIME: Final = (None, EndReason.IDLE, EndReason.ABSOLUTE)
@@ -436,10 +438,12 @@ class Sessions:
 
     def _check_in_time(self, began: float) -> None:
         """An exchange that is judged or answered late can log out an honest client, a lost answer
-        cannot; but where there is no window, it is the lost answer that does.
+        cannot. But where there is no window, nothing is late, and in strict single use it is the
+        lost answer that does.
         """
         window = self.policy.retry_window
-        if window and self._steady_clock() - began > window * _LONGEST_EXCHANGE:
+        longest = max(window * _LONGEST_EXCHANGE, 1)
+        if window and self._steady_clock() - began > longest:
             raise StoreUnavailable("The exchange took too long to be answered")
 
     async def _genuine_row(

@@ -646,13 +646,24 @@ FAILURE = Event(at=START, kind=EventKind.AUTHENTICATION_FAILED, user_id="user-ad
 
 async def test_a_failure_that_counts_is_an_event(users: UserStore, store: Store) -> None:
     """H3: with the device that it came from."""
+    await users.add(ADA, "hash")
     await users.settle(KEYS, success=False, now=START, failure=FAILURE)
 
     assert await store.events(user_id="user-ada", limit=9) == [FAILURE]
 
 
+async def test_of_a_user_who_was_deleted_meanwhile_no_failure_is_kept(
+    users: UserStore, store: Store
+) -> None:
+    """D11: the device of an attempt that was under way would stay."""
+    assert await users.settle(KEYS, success=False, now=START, failure=FAILURE) == 0
+
+    assert await store.events(user_id="user-ada", limit=9) == []
+
+
 async def test_an_attempt_that_is_turned_away_is_no_event(users: UserStore, store: Store) -> None:
     """So nobody fills the table: the delays bound how many there are."""
+    await users.add(ADA, "hash")
     for _ in range(5):
         await users.settle([NAME], success=False, now=START)
     assert await users.settle([NAME], success=False, now=START, failure=FAILURE) > START

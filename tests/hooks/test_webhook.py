@@ -27,7 +27,7 @@ EVENT = Event(
     reason=EndReason.REUSE_DETECTED,
     device=Device(user_agent="Firefox", address="192.0.2.1"),
 )
-DELIVERY = Delivery(id="0123456789abcdef0123456789abcdef", hook="webhook", event=EVENT)
+DELIVERY = Delivery(id="0123456789abcdef0123456789abcdef", hook="webhook", event=EVENT, due_at=NOW)
 
 
 class Receiver:
@@ -39,17 +39,18 @@ class Receiver:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        return httpx.Response(self.status, headers={"location": "https://elsewhere.example"})
+        elsewhere = {"location": "https://elsewhere.example"}
+        return httpx.Response(self.status, headers=elsewhere, stream=httpx.ByteStream(b"Thanks"))
 
     def webhook(self, *secrets: str, url: str = URL) -> Webhook:
-        client = httpx.AsyncClient(transport=httpx.MockTransport(self))
+        client = httpx.AsyncClient(transport=httpx.MockTransport(self), follow_redirects=True)
         return Webhook(url, secrets or [SECRET], client=client, clock=lambda: NOW)
 
 
 async def told(*secrets: str, event: Event = EVENT) -> httpx.Request:
     receiver = Receiver()
     webhook = receiver.webhook(*secrets)
-    await webhook(Delivery(id=DELIVERY.id, hook="webhook", event=event))
+    await webhook(Delivery(id=DELIVERY.id, hook="webhook", event=event, due_at=NOW))
     await webhook.aclose()
     [request] = receiver.requests
     return request
@@ -94,9 +95,9 @@ async def test_while_secrets_change_either_is_good(known: str) -> None:
     assert standardwebhooks.Webhook(known).verify(request.content, dict(request.headers))
 
 
-@pytest.mark.parametrize("status", [302, 400, 401, 410, 429, 500, 503])
+@pytest.mark.parametrize("status", [302, 400, 401, 429, 500, 503])
 async def test_any_other_answer_than_2xx_is_a_failure(status: int) -> None:
-    """A redirect too: a signed event goes nowhere else."""
+    """A redirect too, whatever the client does otherwise: a signed event goes nowhere else."""
     receiver = Receiver(status)
 
     with pytest.raises(WebhookRefused, match=f"the answer was {status}"):

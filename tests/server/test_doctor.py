@@ -340,7 +340,7 @@ async def with_events(settings: Settings, *, waiting: int = 0, given_up: int = 0
     for _ in range(waiting + given_up):
         await parts.sessions.create("ada")
     for _ in range(given_up):
-        delivery = await outbox.take(WEBHOOK, now=0, until=2**40)
+        delivery = await outbox.take(WEBHOOK, now=2**40, until=2**40, latest=2**41)
         assert delivery is not None
         await outbox.put_off(delivery, due_at=None, error="gone")
     await parts.close()

@@ -783,6 +783,16 @@ async def test_an_exchange_that_took_long_is_not_answered(
     assert generation(await sessions.refresh(tokens.refresh_token), sessions) == 1
 
 
+async def test_however_short_the_window_a_store_has_a_second(
+    store: Store, meddling: Meddling, clock: Clock
+) -> None:
+    async with loaded(store, clock, policy=Policy(retry_window=1)) as sessions:
+        tokens = await sessions.create("ada")
+        meddling.after("get", lambda: clock.sleeping(0.9))
+
+        assert generation(await sessions.refresh(tokens.refresh_token), sessions) == 1
+
+
 async def test_where_there_is_no_window_an_exchange_is_answered_however_long_it_took(
     store: Store, meddling: Meddling, clock: Clock
 ) -> None:

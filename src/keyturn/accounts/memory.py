@@ -166,7 +166,7 @@ class MemoryUsers:
         failure: Event | None = None,
     ) -> int:
         until, changes = throttle.settle(keys, self._counted(keys), success=success, now=now)
-        if failure and not until:
+        if failure and not until and failure.user_id in self._users:
             self._store.record_event(failure)
         for digest, failures in changes.items():
             if failures is None:

@@ -399,8 +399,22 @@ async def _settle(
                 failures.forget_at,
             )
     if failure and not until:
-        await layout.record_event(connection, failure)
+        await _record_failure(connection, layout, failure)
     return until
+
+
+async def _record_failure(connection: Connection, layout: Layout, failure: Event) -> None:
+    """If the user is there, and stays until this is over. Where not, as many statements are made:
+    on a long way to the database one more would tell who has an account.
+    """
+    is_there = await connection.fetchval(_HOLD, failure.user_id)
+    if is_there:
+        await layout.record_event(connection, failure)
+    else:
+        await connection.fetchval(_HOLD, failure.user_id)
+
+
+_HOLD: Final = "SELECT true FROM keyturn.account WHERE id = $1 FOR KEY SHARE"
 
 
 async def _lock(connection: Connection, keys: Sequence[ThrottleKey]) -> None:

@@ -216,13 +216,12 @@ class Accounts:
         await self._settle(keys, success=True)
         return proved
 
-    def _failure(self, account: Account | None, device: Device) -> Event | None:
-        if account is None:
-            return None
+    def _failure(self, account: Account | None, device: Device) -> Event:
+        """Of nobody, where there is no such user: then it is not recorded, which takes as long."""
         return Event(
             at=self._sessions.now(),
             kind=EventKind.AUTHENTICATION_FAILED,
-            user_id=account.user.id,
+            user_id="" if account is None else account.user.id,
             device=device,
         )
 

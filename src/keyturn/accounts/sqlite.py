@@ -311,7 +311,7 @@ def _settle(
 ) -> int:
     counted = _counted(connection, keys)
     until, changes = throttle.settle(keys, counted, success=success, now=now)
-    if failure and not until:
+    if failure and not until and _account(connection, _BY_ID, failure.user_id):
         statements.record_event(connection, failure)
     for digest, failures in changes.items():
         if failures is None:

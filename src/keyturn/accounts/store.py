@@ -146,7 +146,7 @@ class UserStore(Protocol):
     ) -> int:
         """Read what is counted on the keys, apply ``throttle.settle``, write the changes it returns
         and return its time: an attempt at a time, however many processes try. With what is written
-        of one that failed, ``failure`` is recorded.
+        of one that failed, ``failure`` is recorded, if its user is there (still).
         """
         ...
 

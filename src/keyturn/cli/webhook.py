@@ -115,8 +115,8 @@ async def discard(parts: Parts, ids: tuple[str, ...], *, everything: bool, as_js
 async def off(parts: Parts, *, as_json: bool) -> None:
     """Post no more events, and drop those that wait.
 
-    Restart all servers without KEYTURN_WEBHOOK_URL first: one that starts with it switches this on
-    again.
+    Restart all servers without KEYTURN_WEBHOOK_URL first: one that has it switches this on again
+    within a minute.
     """
     outbox, hook = _outbox(parts)
     await outbox.unsubscribe(hook)

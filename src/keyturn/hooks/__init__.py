@@ -13,8 +13,17 @@ from __future__ import annotations
 
 from keyturn.stores.base import Delivery
 
-from .courier import Hook, Hooks
+from .courier import Hook, Hooks, Undeliverable
 from .outbox import Outbox, open_outbox
 from .webhook import Webhook, WebhookRefused
 
-__all__ = ["Delivery", "Hook", "Hooks", "Outbox", "Webhook", "WebhookRefused", "open_outbox"]
+__all__ = [
+    "Delivery",
+    "Hook",
+    "Hooks",
+    "Outbox",
+    "Undeliverable",
+    "Webhook",
+    "WebhookRefused",
+    "open_outbox",
+]

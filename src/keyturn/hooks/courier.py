@@ -10,13 +10,14 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
+from keyturn.complaints import Complaints
 from keyturn.core.errors import ConfigurationError
 from keyturn.stores import Store
 from keyturn.stores.base import Delivery
 
 from .outbox import open_outbox
 
-__all__ = ["Hook", "Hooks"]
+__all__ = ["Hook", "Hooks", "Undeliverable"]
 
 log = logging.getLogger("keyturn")
 
@@ -26,13 +27,21 @@ Hook: TypeAlias = Callable[[Delivery], Awaitable[None]]
 _HOUR: Final = 3600
 _DELAYS: Final = (5, 30, 120, 600, _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR, 24 * _HOUR)
 """Seconds before each further try; two days in all. Then a delivery is given up."""
+_LATEST: Final = _DELAYS[-1] + _HOUR
+"""Nobody whose clock is right puts off for so long."""
 _LONGEST_CALL_SECONDS: Final = 30.0
-_TAKEN_SECONDS: Final = 60
-"""Longer than a call takes: as long as one process has a delivery to itself."""
+_TAKEN_SECONDS: Final = 120
+"""As long as one process has a delivery to itself: a call, and what clocks may be apart."""
 _POLL_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 60.0
+_SUBSCRIBE_SECONDS: Final = 60
 _GRACE_SECONDS: Final = 5.0
+_LAST_GRACE_SECONDS: Final = 1.0
 _LONGEST_ERROR: Final = 300
+
+
+class Undeliverable(Exception):
+    """A hook raises this where another try would be in vain: the delivery is given up at once."""
 
 
 class Hooks:
@@ -51,15 +60,22 @@ class Hooks:
     Args:
         store: of the events.
         hooks: by a name of 1 to 64 characters, which stays the same for ever. To be told no more,
-            unsubscribe it (``open_outbox``): else its events are kept for it.
+            leave it out everywhere, then unsubscribe it (``open_outbox``): else its events are kept
+            for it.
         clock: Unix time in seconds.
+        steady_clock: seconds that never jump.
 
     Raises:
         ConfigurationError: the store can have no hooks, or a name is impossible.
     """
 
     def __init__(
-        self, store: Store, hooks: Mapping[str, Hook], *, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        hooks: Mapping[str, Hook],
+        *,
+        clock: Callable[[], float] = time.time,
+        steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         for name in hooks:
             if not (1 <= len(name) <= 64 and name.isprintable()):
@@ -67,13 +83,18 @@ class Hooks:
         self._outbox = open_outbox(store)
         self._hooks = dict(hooks)
         self._clock = clock
+        self._steady_clock = steady_clock
+        self._complaints = Complaints(steady_clock)
         self._leaving = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         for name in self._hooks:
             await self._outbox.subscribe(name)
-        self._tasks = {asyncio.create_task(self._tell_for_ever(name)) for name in self._hooks}
+        self._leaving = asyncio.Event()
+        self._tasks = {
+            asyncio.create_task(self._tell_for_ever(name, self._leaving)) for name in self._hooks
+        }
         return self
 
     async def __aexit__(
@@ -90,7 +111,8 @@ class Hooks:
             _, late = await asyncio.wait(self._tasks, timeout=_GRACE_SECONDS)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                await asyncio.wait(late, timeout=_LAST_GRACE_SECONDS)
 
     async def tell_due(self, name: str) -> bool | None:
         """Tell hook ``name`` of the next delivery. Returns whether that went well; None if none is
@@ -100,48 +122,71 @@ class Hooks:
             StoreUnavailable: it may have been told, and will be told again.
         """
         now = int(self._clock())
-        delivery = await self._outbox.take(name, now=now, until=now + _TAKEN_SECONDS)
+        delivery = await self._outbox.take(
+            name, now=now, until=now + _TAKEN_SECONDS, latest=now + _LATEST
+        )
         if delivery is None:
             return None
-        try:
-            async with asyncio.timeout(_LONGEST_CALL_SECONDS):
-                await self._hooks[name](delivery)
-        except Exception as error:  # noqa: BLE001  whatever it was, others are told all the same
-            await self._put_off(delivery, error)
-            return False
-        await self._outbox.drop(delivery)
-        return True
-
-    async def _put_off(self, delivery: Delivery, error: Exception) -> None:
-        told = f"{type(error).__name__}: {error}".removesuffix(": ")[:_LONGEST_ERROR]
-        if delivery.attempts > len(_DELAYS):
-            due_at, sequel = None, "given up"
+        failure = await _failure_of(self._hooks[name], delivery)
+        if failure is None:
+            await self._outbox.drop(delivery)
         else:
-            delay = _DELAYS[delivery.attempts - 1]
-            due_at, sequel = int(self._clock()) + delay, f"tried again in {delay} s"
-        log.warning(
-            "hook %s was not told of %s: %s",
-            delivery.hook,
-            delivery.id,
-            sequel,
-            extra={"reason": told},
-        )
-        await self._outbox.put_off(delivery, due_at=due_at, error=told)
+            await self._put_off(delivery, failure)
+        return failure is None
 
-    async def _tell_for_ever(self, name: str) -> None:
-        """Where one fails, the next may well fail too: the pause grows until one does not."""
-        pause = _POLL_SECONDS
-        while not self._leaving.is_set():
+    async def _put_off(self, delivery: Delivery, failure: BaseException) -> None:
+        reason = _in_words(failure)
+        if delivery.attempts < len(_DELAYS) and not isinstance(failure, Undeliverable):
+            delay = _DELAYS[delivery.attempts]
+            due_at, sequel = int(self._clock()) + delay, f"tried again in {delay} s"
+        else:
+            due_at, sequel = None, "given up"
+        told = f"hook {delivery.hook} was not told of {delivery.id}: {sequel}"
+        log.warning(told, extra={"reason": reason})
+        await self._outbox.put_off(delivery, due_at=due_at, error=reason)
+
+    async def _tell_for_ever(self, name: str, leaving: asyncio.Event) -> None:
+        """Where one fails, the next may well fail too: the pause grows until one does not. A
+        subscription can be lost with the last commits of a database, or by a restore.
+        """
+        pause, subscribe_at = _POLL_SECONDS, self._steady_clock() + _SUBSCRIBE_SECONDS
+        while not leaving.is_set():
             try:
+                if self._steady_clock() >= subscribe_at:
+                    await self._outbox.subscribe(name)
+                    subscribe_at = self._steady_clock() + _SUBSCRIBE_SECONDS
                 told = await self.tell_due(name)
             except Exception as error:  # noqa: BLE001  whatever it was, telling goes on
-                log.warning("cannot tell hook %s: %s", name, error)
+                self._complaints.report(f"cannot tell hook {name}", error)
                 told = False
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if told is False else _POLL_SECONDS
             if not told:
-                await self._rest(pause)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await leaving.wait()
 
-    async def _rest(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._leaving.wait()
+
+async def _failure_of(hook: Hook, delivery: Delivery) -> BaseException | None:
+    """Why it could not be told. To cancel something of its own is a failure of the hook; to cancel
+    the task that tells it is not.
+    """
+    try:
+        async with asyncio.timeout(_LONGEST_CALL_SECONDS):
+            await hook(delivery)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return error
+    except Exception as error:  # noqa: BLE001  whatever it was, others are told all the same
+        return error
+    return None
+
+
+def _in_words(failure: BaseException) -> str:
+    """Of a length, and of characters, that every database holds."""
+    try:
+        text = f"{type(failure).__name__}: {failure}".removesuffix(": ")
+    except Exception:  # noqa: BLE001  it cannot even say what it is
+        text = type(failure).__name__
+    return "".join(c if c.isprintable() else "?" for c in text[:_LONGEST_ERROR])

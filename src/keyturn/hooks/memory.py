@@ -30,12 +30,14 @@ class MemoryOutbox:
     async def subscribed(self) -> list[str]:
         return sorted(self._store.hooks)
 
-    async def take(self, hook: str, *, now: int, until: int) -> Delivery | None:
-        due = [d for d in self._of(hook) if d.due_at is not None and d.due_at <= now]
-        if not due:
+    async def take(self, hook: str, *, now: int, until: int, latest: int) -> Delivery | None:
+        waiting = sorted(self._of(hook, given_up=False), key=lambda d: (d.due_at, d.id))
+        first = next(
+            (d for d in waiting if (d.due_at or 0) <= now or (d.due_at or 0) > latest), None
+        )
+        if first is None:
             return None
-        first = min(due, key=lambda delivery: (delivery.due_at, delivery.id))
-        taken = replace(first, attempts=first.attempts + 1, due_at=until)
+        taken = replace(first, due_at=until)
         self._store.deliveries[taken.id] = taken
         return taken
 
@@ -44,8 +46,9 @@ class MemoryOutbox:
 
     async def put_off(self, delivery: Delivery, *, due_at: int | None, error: str) -> None:
         held = self._store.deliveries.get(delivery.id)
-        if held is not None and held.attempts == delivery.attempts:
-            self._store.deliveries[held.id] = replace(held, due_at=due_at, error=error)
+        if held is not None and held.due_at == delivery.due_at:
+            put_off = replace(held, attempts=held.attempts + 1, due_at=due_at, error=error)
+            self._store.deliveries[held.id] = put_off
 
     async def count(self, hook: str) -> tuple[int, int]:
         given_up = len(self._of(hook, given_up=True))

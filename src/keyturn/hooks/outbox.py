@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from keyturn.core.errors import ConfigurationError
+from keyturn.observing import unobserved
 from keyturn.stores import Store
 from keyturn.stores.base import Delivery
 
@@ -30,16 +31,19 @@ class Outbox(Protocol):
         ...
 
     async def unsubscribe(self, hook: str) -> None:
-        """Keep nothing for ``hook`` any more, and drop what was kept."""
+        """Keep nothing for ``hook`` any more, and drop what was kept, in bounded batches. What was
+        under way meanwhile is swept.
+        """
         ...
 
     async def subscribed(self) -> list[str]:
         """Every hook that events are kept for, by name."""
         ...
 
-    async def take(self, hook: str, *, now: int, until: int) -> Delivery | None:
-        """The delivery that has been due for longest, if any is, with one more attempt counted.
-        Nobody else is given it before ``until``; then it is due again.
+    async def take(self, hook: str, *, now: int, until: int, latest: int) -> Delivery | None:
+        """The delivery that has been due for longest, if any is. Nobody else is given it before
+        ``until``; then it is due again. What is due after ``latest`` only was put off by a clock
+        that was wrong, and is due now.
         """
         ...
 
@@ -48,8 +52,8 @@ class Outbox(Protocol):
         ...
 
     async def put_off(self, delivery: Delivery, *, due_at: int | None, error: str) -> None:
-        """It could not be told, and is due again later; with None it is given up. Does nothing if
-        somebody else has taken it meanwhile.
+        """It could not be told once more, and is due again later; with None it is given up. Does
+        nothing if somebody else has taken it meanwhile.
         """
         ...
 
@@ -76,6 +80,7 @@ def open_outbox(store: Store) -> Outbox:
     Raises:
         ConfigurationError: that kind of store keeps none.
     """
+    store = unobserved(store)
     from keyturn.stores.memory import MemoryStore
 
     if isinstance(store, MemoryStore):
@@ -97,4 +102,4 @@ def open_outbox(store: Store) -> Outbox:
             from .postgres import PostgresOutbox
 
             return PostgresOutbox(store.engine)
-    raise ConfigurationError("database_url", "is of a kind that has no hooks")
+    raise ConfigurationError("store", "is of a kind that has no hooks")

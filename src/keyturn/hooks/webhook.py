@@ -19,6 +19,8 @@ from keyturn.core.model import Event
 from keyturn.hosts import is_loopback
 from keyturn.stores.base import Delivery
 
+from .courier import Undeliverable
+
 if TYPE_CHECKING:
     import httpx
 
@@ -26,6 +28,8 @@ __all__ = ["Webhook", "WebhookRefused", "body_of", "new_secret"]
 
 _PREFIX: Final = "whsec_"
 _SECONDS: Final = 15.0
+_GONE: Final = 410
+_LONGEST_ANSWER: Final = 65_536
 
 
 class WebhookRefused(KeyturnError):
@@ -36,14 +40,14 @@ class WebhookRefused(KeyturnError):
 
 
 class Webhook:
-    """A hook that posts each event to ``url``, signed. Any answer of 2xx says that it was told; to
-    a redirect nothing is sent.
+    """A hook that posts each event to ``url``, signed. Any answer of 2xx says that it was told; 410
+    that it never will be. A redirect is not followed.
 
     Args:
         url: https, or http on this machine.
         secrets: ``whsec_`` and the base64 of 24 to 64 random bytes. Every one signs, so that the
             receiver can go over from one to the next.
-        client: makes the requests.
+        client: makes the requests, and is not closed.
         clock: Unix time in seconds.
 
     Raises:
@@ -65,30 +69,40 @@ class Webhook:
         _require_httpx()
         self._keys = [_key_of(secret) for secret in secrets]
         self._client = client
+        self._own_client: httpx.AsyncClient | None = None
         self._clock = clock
 
     async def __call__(self, delivery: Delivery) -> None:
-        """Raises ``WebhookRefused``, or what httpx raises."""
+        """Raises ``WebhookRefused``, ``Undeliverable``, or what httpx raises."""
         body = body_of(delivery.event)
-        headers = self._headers(delivery.id, int(self._clock()), body)
-        # The answer's body is not read: it could be of any size.
         async with self._connected().stream(
-            "POST", self._url, content=body, headers=headers, timeout=_SECONDS
+            "POST",
+            self._url,
+            content=body,
+            headers=self._headers(delivery.id, int(self._clock()), body),
+            timeout=_SECONDS,
+            follow_redirects=False,
         ) as answer:
-            if not answer.is_success:
-                raise WebhookRefused(f"the answer was {answer.status_code}")
+            await _read_some(answer)
+        if answer.status_code == _GONE:
+            raise Undeliverable("the answer was 410")
+        if not answer.is_success:
+            raise WebhookRefused(f"the answer was {answer.status_code}")
 
     async def aclose(self) -> None:
-        """Let go of its connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        """Let go of the connections that it made itself."""
+        if self._own_client is not None:
+            await self._own_client.aclose()
 
     def _connected(self) -> httpx.AsyncClient:
-        """Made when it is needed, as that takes a while."""
+        """Made when it is needed, as that takes a while. No proxy reads what is sent in the clear
+        on this machine.
+        """
         if self._client is None:
             import httpx
 
-            self._client = httpx.AsyncClient()
+            own = httpx.AsyncClient(trust_env=self._url.startswith("https:"))
+            self._client = self._own_client = own
         return self._client
 
     def _headers(self, delivery_id: str, now: int, body: bytes) -> dict[str, str]:
@@ -100,6 +114,15 @@ class Webhook:
             "webhook-timestamp": str(now),
             "webhook-signature": " ".join(f"v1,{_signature(key, signed)}" for key in self._keys),
         }
+
+
+async def _read_some(answer: httpx.Response) -> None:
+    """Else the connection could not be used again; but an answer could be of any size."""
+    size = 0
+    async for chunk in answer.aiter_raw():
+        size += len(chunk)
+        if size > _LONGEST_ANSWER:
+            break
 
 
 def body_of(event: Event) -> bytes:
@@ -142,8 +165,11 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
-    except ValueError:
-        raise ConfigurationError("webhook_url", "cannot be read") from None
+        plain = url.isascii() and url.isprintable() and " " not in url and parts.port != 0
+    except ValueError:  # of a host or a port
+        plain = False
+    if not plain:
+        raise ConfigurationError("webhook_url", "cannot be read: percent-encode what is not plain")
     if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
         raise ConfigurationError("webhook_url", "must be https, or http on this machine")
 

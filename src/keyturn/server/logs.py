@@ -26,7 +26,8 @@ def configure_logs(level: str, style: Literal["json", "text"]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if style == "json" else _TextLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for talkative in ("uvicorn", "httpx", "httpcore"):  # the latter tell whole URLs
+        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 def mask(text: str) -> str:

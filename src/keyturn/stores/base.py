@@ -66,8 +66,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     hook: str
     event: Event
     attempts: int = 0
-    """How often it was tried, the one under way counted."""
-    due_at: int | None = 0
+    """How often it was tried before, in vain."""
+    due_at: int | None
     """When it is tried next; None if it was given up."""
     error: str = ""
     """Why the last try failed."""

@@ -211,8 +211,10 @@ class MemoryStore:
         self._events.append(event)
         for hook in self.hooks:
             self._delivery_number += 1
-            delivery = Delivery(id=f"{self._delivery_number:032x}", hook=hook, event=event)
-            self.deliveries[delivery.id] = delivery
+            delivery_id = f"{self._delivery_number:032x}"
+            self.deliveries[delivery_id] = Delivery(
+                id=delivery_id, hook=hook, event=event, due_at=event.at
+            )
 
     async def events(
         self, *, sid: str | None = None, user_id: str | None = None, limit: int
@@ -227,8 +229,7 @@ class MemoryStore:
         """Keep nothing of a user who is gone but the id. None of their sessions lives."""
         self._events = [_without_device(event, user_id) for event in self._events]
         self.deliveries = {
-            delivery.id: replace(delivery, event=_without_device(delivery.event, user_id))
-            for delivery in self.deliveries.values()
+            delivery.id: _forgetful(delivery, user_id) for delivery in self.deliveries.values()
         }
         for session in self._sessions.values():
             if session.user_id == user_id:
@@ -281,7 +282,7 @@ class MemoryStore:
 
     def _sweep_deliveries(self, limit: int, before: int) -> int:
         oldest = list(islice(self.deliveries.values(), limit))
-        old = [delivery.id for delivery in oldest if delivery.event.at < before]
+        old = [d.id for d in oldest if d.event.at < before or d.hook not in self.hooks]
         for delivery_id in old:
             del self.deliveries[delivery_id]
         return len(old)
@@ -295,6 +296,12 @@ class MemoryStore:
 
 def _without_device(event: Event, user_id: str) -> Event:
     return replace(event, device=Device()) if event.user_id == user_id else event
+
+
+def _forgetful(delivery: Delivery, user_id: str) -> Delivery:
+    if delivery.event.user_id != user_id:
+        return delivery
+    return replace(delivery, event=_without_device(delivery.event, user_id), error="")
 
 
 def _drop(rows: list[Row], limit: int, is_old: Callable[[Row], bool]) -> int:

@@ -37,6 +37,7 @@ from .layouts import Layout
 
 __all__ = [
     "CHANNEL",
+    "EVENT",
     "GET",
     "OLD_SESSION",
     "RECORDED",
@@ -50,6 +51,7 @@ __all__ = [
     "drop_signing_keys",
     "end",
     "end_user",
+    "event_of",
     "events_of_session",
     "events_of_user",
     "forget_user",
@@ -81,7 +83,7 @@ CHANNEL: Final = "keyturn_cutoffs"
 
 SESSION: Final = ", ".join(Session.__struct_fields__)
 _CUTOFF: Final = ", ".join(Cutoff.__struct_fields__)
-_EVENT: Final = ", ".join(Event.__struct_fields__)
+EVENT: Final = ", ".join(Event.__struct_fields__)
 _SEALED_KEY: Final = ", ".join(SealedKey.__struct_fields__)
 
 _claims_of = msgspec.json.Decoder(Claims).decode
@@ -303,7 +305,7 @@ async def forget_user(connection: Connection, user_id: str) -> None:
 
 
 _FORGET_IN_DELIVERIES: Final = """
-    UPDATE keyturn.delivery SET event = (event::jsonb - 'device')::text WHERE user_id = $1"""
+    UPDATE keyturn.delivery SET device = '{}', error = '' WHERE user_id = $1"""
 
 
 async def user_epoch(connection: Connection, user_id: str) -> int:
@@ -400,7 +402,7 @@ async def record_event(connection: Connection, event: Event) -> None:
     """Record that something happened to a session or a user. One statement."""
     values = msgspec.structs.asdict(event)
     values["device"] = to_json(event.device)
-    query = f"INSERT INTO keyturn.event ({_EVENT}) VALUES ($1, $2, $3, $4, $5, $6)"
+    query = f"INSERT INTO keyturn.event ({EVENT}) VALUES ($1, $2, $3, $4, $5, $6)"
     await connection.execute(query, *values.values())
 
 
@@ -418,14 +420,15 @@ async def _newest_events(
     connection: Connection, column: str, whose: str, limit: int
 ) -> list[Event]:
     rows = await connection.fetch(
-        f"SELECT {_EVENT} FROM keyturn.event WHERE {column} = $1 ORDER BY id DESC LIMIT $2",
+        f"SELECT {EVENT} FROM keyturn.event WHERE {column} = $1 ORDER BY id DESC LIMIT $2",
         whose,
         limit,
     )
-    return [_event(row) for row in rows]
+    return [event_of(row) for row in rows]
 
 
-def _event(row: asyncpg.Record) -> Event:
+def event_of(row: asyncpg.Record | dict[str, Any]) -> Event:
+    """Of the columns ``EVENT``, and no others."""
     values = dict(row)
     values["kind"] = EventKind(values["kind"])
     values["sid"] = values["sid"] or None
@@ -529,7 +532,9 @@ def sweeping_oldest(table: str, old: str, *, key: str = "id") -> str:
 
 
 _SWEEP_CUTOFFS: Final = sweeping_oldest("cutoff", "expires_at < $2")
-_SWEEP_DELIVERIES: Final = sweeping_oldest("delivery", "at < $2", key="number")
+_SWEEP_DELIVERIES: Final = sweeping_oldest(
+    "delivery", "(at < $2 OR hook NOT IN (SELECT name FROM keyturn.hook))", key="number"
+)
 
 
 async def check(connection: Connection) -> None:

@@ -304,7 +304,7 @@ def forget_user(connection: Connection, user_id: str) -> None:
     )
     connection.execute("UPDATE event SET device = '{}' WHERE user_id = ?", (user_id,))
     connection.execute(
-        "UPDATE delivery SET event = json_remove(event, '$.device') WHERE user_id = ?", (user_id,)
+        "UPDATE delivery SET device = '{}', error = '' WHERE user_id = ?", (user_id,)
     )
 
 
@@ -485,7 +485,8 @@ def sweep(
         + _delete(
             connection,
             """DELETE FROM delivery
-        WHERE number IN (SELECT number FROM delivery ORDER BY number LIMIT ?) AND at < ?""",
+        WHERE number IN (SELECT number FROM delivery ORDER BY number LIMIT ?)
+        AND (at < ? OR hook NOT IN (SELECT name FROM hook))""",
             (limit, bounds.events),
         )
     )
