@@ -15,6 +15,7 @@ from typing import Literal
 
 import pytest
 
+from keyturn.hooks.webhook import new_secret
 from keyturn.server import front as front_module
 from keyturn.server.doctor import examine
 from keyturn.server.findings import Finding
@@ -288,6 +289,33 @@ async def test_a_proxy_that_tells_no_address_is_found(site: Site) -> None:
     site.front.forwards = "nothing"
 
     assert "the proxy at 127.0.0.1 sends no X-Forwarded-For" in (await site.advice())[0]
+
+
+# ── the webhook ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("127.0.0.1", ["its certificate is refused: "]),
+        ("localhost", []),
+        ("localhost:9", ["nobody answers there (Connection refused): events wait for it"]),
+    ],
+)
+async def test_a_receiver_that_cannot_be_reached_is_found(
+    site: Site, monkeypatch: pytest.MonkeyPatch, place: str, told: list[str]
+) -> None:
+    """By a connection alone: it is told of no event that did not happen."""
+    if place == "127.0.0.1":
+        monkeypatch.delenv("SSL_CERT_FILE")
+        del site.environment["KEYTURN_PUBLIC_URL"]
+    port = "" if ":" in place else f":{site.front.server_port}"
+    site.environment["KEYTURN_WEBHOOK_URL"] = f"https://{place}{port}/hook"
+    site.environment["KEYTURN_WEBHOOK_SECRET"] = new_secret(bytes(range(32)))
+    webhook = (await site.findings())["webhook receiver"]
+
+    assert [webhook.advice[: len(each)] for each in told] == told
+    assert bool(webhook.advice) is bool(told)
 
 
 # ── the mirror ──────────────────────────────────────────────────────────────────────────────────

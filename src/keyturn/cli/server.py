@@ -157,8 +157,8 @@ def doctor(settings: Settings, *, up: bool, as_json: bool) -> None:
 
     Looks at settings, cookies, files, secrets, clock, the database, whether the secrets open its
     signing keys, and at the public URL: whether this server answers there, and what the proxy in
-    front makes of requests. Changes nothing. Exits with 1 if something is wrong; what is only noted
-    may stay.
+    front makes of requests; and whether the webhook can be reached. Changes nothing. Exits with 1
+    if something is wrong; what is only noted may stay.
     """
     from keyturn.server.doctor import examine
 

@@ -22,7 +22,7 @@ from .databases import file_of, name_of
 from .exits import told
 from .facts import Facts, read_facts
 from .findings import Finding, look
-from .front import look_from_front
+from .front import look_at_webhook, look_from_front
 from .secret_files import default_secret_file, find_secrets, is_private, secret_files
 from .settings import Settings, unknown_proxy, variable
 
@@ -39,7 +39,7 @@ _MANY_EVENTS: Final = 1000
 
 async def examine(settings: Settings, *, up: bool = False) -> list[Finding]:
     """Look at settings, files, secrets, clock, the database with its keys, and whoever answers at
-    the public URL.
+    the public URL, and the receiver of the webhook.
 
     Args:
         settings: of the server.
@@ -66,7 +66,8 @@ async def examine(settings: Settings, *, up: bool = False) -> list[Finding]:
         findings += _of_database(facts, settings, now)
     except KeyturnError as error:
         findings.append(Finding(f"database {name_of(settings)}", told(error)))
-    return [*findings, *await _of_front(settings, facts, up=up)]
+    findings += await _of_front(settings, facts, up=up)
+    return [*findings, *await asyncio.to_thread(look_at_webhook, settings)]
 
 
 def _of_database(facts: Facts, settings: Settings, now: float) -> list[Finding]:

@@ -1,4 +1,6 @@
-"""What is in front of the server: looked at from outside, by the public URL, as a user comes."""
+"""What is in front of the server: looked at from outside, by the public URL, as a user comes. And
+whom the server itself calls.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import http.client
 import ssl
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -20,7 +22,7 @@ from .findings import Finding, look
 from .mirror import MIRROR_PATH, Reflection, doctor_token
 from .settings import Settings, variable
 
-__all__ = ["look_from_front"]
+__all__ = ["look_at_webhook", "look_from_front"]
 
 _SECONDS_TO_ANSWER: Final = 3
 _LONGEST_ANSWER: Final = 1 << 20
@@ -55,6 +57,20 @@ def look_from_front(
     except _NobodyAnswersError as error:
         advice = f"nobody answers there ({error}): do `keyturn serve` and what is in front run?"
         return [Finding(subject, advice, minor=not up)]
+
+
+def look_at_webhook(settings: Settings) -> list[Finding]:
+    """Whether its receiver can be reached, as far as a connection tells: nothing is posted."""
+    if not settings.webhook_url:
+        return []
+    try:
+        with _connected(settings.webhook_url):
+            return [Finding("webhook receiver")]
+    except _CertificateRefusedError as error:
+        return [Finding("webhook receiver", f"its certificate is refused: {error}")]
+    except _NobodyAnswersError as error:
+        advice = f"nobody answers there ({error}): events wait for it, for two days"
+        return [Finding("webhook receiver", advice)]
 
 
 # ── is it us? ───────────────────────────────────────────────────────────────────────────────────
@@ -188,15 +204,23 @@ def _ask(url: str, headers: Mapping[str, str] = {}) -> _Answer:
         _CertificateRefusedError: whoever answers cannot show who they are.
         _NobodyAnswersError: there is no answer in HTTP.
     """
+    with _connected(url) as way:
+        way.request("GET", urlsplit(url).path, headers=dict(headers))
+        answer = way.getresponse()
+        told = {name.lower(): value for name, value in answer.getheaders()}
+        return _Answer(answer.status, told, answer.read(_LONGEST_ANSWER))
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[http.client.HTTPConnection]:
+    """A connection to whoever is there. Raises as ``_ask``, also of what fails within."""
     parts = urlsplit(url)
     https = parts.scheme == "https"
     kind = http.client.HTTPSConnection if https else http.client.HTTPConnection
     try:
         with closing(kind(parts.hostname or "", parts.port, timeout=_SECONDS_TO_ANSWER)) as way:
-            way.request("GET", parts.path, headers=dict(headers))
-            answer = way.getresponse()
-            told = {name.lower(): value for name, value in answer.getheaders()}
-            return _Answer(answer.status, told, answer.read(_LONGEST_ANSWER))
+            way.connect()
+            yield way
     except ssl.SSLCertVerificationError as error:
         raise _CertificateRefusedError(error.verify_message) from None
     except (OSError, http.client.HTTPException) as error:
