@@ -16,10 +16,12 @@ def test_a_server_has_pages(tmp_path: Path) -> None:
     with serving(tmp_path, KEYTURN_SERVICE_NAME="Analytical Engines") as server:
         page = httpx.get(f"{server.url}/", headers=BROWSER, follow_redirects=True)
         client = httpx.get(f"{server.url}/keyturn.js")
+        reference = httpx.get(f"{server.url}/docs", headers=BROWSER)
 
     assert (page.status_code, page.url.path) == (200, "/login")
     assert "Analytical Engines" in page.text
     assert "export class Keyturn" in client.text
+    assert f"curl {server.url}/healthz" in reference.text
 
 
 def test_a_server_without_pages_answers_as_if_there_were_none(tmp_path: Path) -> None:
