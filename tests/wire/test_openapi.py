@@ -200,3 +200,15 @@ def test_a_document_that_lies_is_found_out(
         load(document)["/me"]["GET"].Case().call_and_validate()
 
     assert [type(failure) for failure in caught.value.exceptions] == [found]
+
+
+def test_a_run_tells_of_what_it_found() -> None:
+    """It ends at the first request that met the lie."""
+    document = copy.deepcopy(describe(ROUTES, EVERYTHING))
+    document["paths"] = {"/me": {"get": document["paths"]["/me"]["get"]}}
+    _forget_a_status(document["paths"]["/me"]["get"]["responses"])
+
+    ((_, status, fault),) = [answer for answer in run(load(document)) if answer[0] == "GET /me"]
+
+    assert status == 401
+    assert fault.startswith("Undocumented status code: Received: 401")
