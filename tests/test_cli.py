@@ -62,8 +62,26 @@ def test_the_sessions_of_a_user_are_listed_without_tokens(keyturn: Command) -> N
     assert {row["sid"] for row in rows} == {first.session.sid, second.session.sid}
     assert ("192.0.2.1", "Firefox") in {(row["address"], row["userAgent"]) for row in rows}
     assert {tuple(row) for row in rows} == {
-        ("sid", "createdAt", "lastUsed", "address", "userAgent")
+        ("sid", "userId", "createdAt", "lastUsed", "address", "userAgent")
     }
+
+
+def test_the_sessions_of_all_users_are_listed(keyturn: Command) -> None:
+    """As far as they were begun or exchanged since a time, where one is given."""
+    keyturn.told("users", "add", "bob", "bob@a.example", "Bob", "--password-stdin", typed=PASSWORD)
+    sids = {keyturn.sign_in(name).session.sid for name in ("ada", "ada", "bob")}
+
+    assert {row["sid"] for row in keyturn.rows("sessions", "list", "--all")} == sids
+    assert len(keyturn.rows("sessions", "list", "--since", "2026-01-01")) == 3
+    assert len(keyturn.rows("sessions", "list", "--all", "--limit", "2")) == 2
+    assert keyturn.rows("sessions", "list", "--since", "2999-01-01") == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("ada", "--all"), ("--all", "--since", "2026-01-01")])
+def test_it_must_be_said_whose_sessions(keyturn: Command, arguments: tuple[str, ...]) -> None:
+    result = keyturn("sessions", "list", *arguments)
+
+    assert (result.exit_code, "name a USER, --since TIME or --all" in result.stderr) == (2, True)
 
 
 def test_that_there_is_no_session_is_said_beside_the_list(keyturn: Command) -> None:

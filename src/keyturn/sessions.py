@@ -653,6 +653,19 @@ class Sessions:
         rows = await self.store.list_sessions(_checked_user_id(user_id))
         return [session for session in rows if ending(session, now, self.policy) is None]
 
+    async def list_all(self, *, since: int = 0, limit: int) -> Sequence[Session]:
+        """Living sessions of all users that were begun or exchanged at ``since`` or later, in no
+        order; as many as there are, or ``limit``. Their secrets are not for showing.
+        """
+        now, after, found = self.now(), "", list[Session]()
+        while len(found) < limit:
+            sids, after = await self.store.living(since=since, after=after, limit=_END_BATCH)
+            rows = (await self.store.get(sids)).values()
+            found += [session for session in rows if ending(session, now, self.policy) is None]
+            if not after:
+                break
+        return found[:limit]
+
     async def events(self, user_id: str, *, limit: int) -> Sequence[Event]:
         """The newest events of a user and all their sessions, newest first."""
         return await self.store.events(user_id=_checked_user_id(user_id), limit=limit)

@@ -769,6 +769,24 @@ async def test_a_token_of_a_clock_that_was_ahead_stays_revoked_for_all_its_life(
             other.verify(tokens.access_token)
 
 
+async def test_sessions_of_all_users_are_listed_page_by_page(
+    sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that live, were used since, and no more than asked for."""
+    monkeypatch.setattr(sessions_module, "_END_BATCH", 2)
+    old = await sessions.create("ada")
+    ended = await sessions.create("ada")
+    clock.sleep(HOUR)
+    new = [await sessions.create(f"user-{number}") for number in range(4)]
+    await sessions.revoke(ended.session.sid)
+
+    everybody = await sessions.list_all(limit=10)
+    assert {row.sid for row in everybody} == {t.session.sid for t in [old, *new]}
+    of_late = await sessions.list_all(since=sessions.now(), limit=10)
+    assert {row.sid for row in of_late} == {tokens.session.sid for tokens in new}
+    assert len(await sessions.list_all(limit=3)) == 3
+
+
 @pytest.mark.parametrize(("method", "swaps"), [("get", 0), ("swap", 1)])
 async def test_an_exchange_that_took_long_is_not_answered(
     sessions: Sessions, meddling: Meddling, clock: Clock, method: str, swaps: int

@@ -17,6 +17,7 @@ from .story import MOST_EVENTS, Story, show_story
 from .users import find_user
 
 if TYPE_CHECKING:
+    from keyturn.core.model import Session
     from keyturn.server.assembly import Parts
 
 __all__ = ["sessions"]
@@ -41,28 +42,48 @@ def sessions() -> None:
 
 
 @sessions.command(name="list", epilog="Example: keyturn sessions list ada")
-@click.argument("user")
+@click.argument("user", required=False)
+@click.option(
+    "--since", metavar="TIME", type=_Time(), help="Of all users, begun or exchanged since."
+)
+@click.option("--all", "everything", is_flag=True, help="Of all users.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True)
 @as_json_option
 @with_parts
-async def list_sessions(parts: Parts, user: str, *, as_json: bool) -> None:
-    """List the living sessions of a user, newest first.
+async def list_sessions(
+    parts: Parts,
+    user: str | None,
+    since: int | None,
+    limit: int,
+    *,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """List living sessions: of a user, newest first; or of all, in no order.
 
     USER is a username, an email or an id.
     """
-    found = await find_user(parts, user)
-    rows = [
-        {
-            "sid": session.sid,
-            "createdAt": iso(session.created_at),
-            "lastUsed": iso(session.last_used_at),
-            "address": session.device.address,
-            "userAgent": session.device.user_agent,
-        }
-        for session in await parts.sessions.list(found.id)
-    ]
+    if [user is not None, since is not None, everything].count(True) != 1:
+        raise click.UsageError("name a USER, --since TIME or --all")
+    if user is not None:
+        found = (await parts.sessions.list((await find_user(parts, user)).id))[:limit]
+    else:
+        found = await parts.sessions.list_all(since=since or 0, limit=limit)
+    rows = [_row(session) for session in found]
     show(rows, as_json=as_json)
     if not rows and not as_json:
         click.echo("No sessions.", err=True)
+
+
+def _row(session: Session) -> dict[str, Any]:
+    return {
+        "sid": session.sid,
+        "userId": session.user_id,
+        "createdAt": iso(session.created_at),
+        "lastUsed": iso(session.last_used_at),
+        "address": session.device.address,
+        "userAgent": session.device.user_agent,
+    }
 
 
 @sessions.command(context_settings=TAKES_IDS, epilog="Example: keyturn sessions why SID")
