@@ -48,7 +48,9 @@ SERVED: Final = {("serve",)}
 """Those that do not end by themselves."""
 
 every_command = pytest.mark.parametrize("names", COMMANDS, ids=" ".join)
-every_one_that_ends = pytest.mark.parametrize("names", sorted(COMMANDS.keys() - SERVED), ids=" ".join)
+every_one_that_ends = pytest.mark.parametrize(
+    "names", sorted(COMMANDS.keys() - SERVED), ids=" ".join
+)
 
 
 def has_option(names: Names, option: str) -> bool:

@@ -44,7 +44,10 @@ def sessions() -> None:
 @sessions.command(name="list", epilog="Example: keyturn sessions list ada")
 @click.argument("user", required=False)
 @click.option(
-    "--since", metavar="TIME", type=_Time(), help="Of all users, begun or exchanged since."
+    "--since",
+    metavar="TIME",
+    type=_Time(),
+    help="Of all users, begun or exchanged at TIME (UTC, 2026-01-31T08:00Z) or later.",
 )
 @click.option("--all", "everything", is_flag=True, help="Of all users.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True)
@@ -59,7 +62,7 @@ async def list_sessions(
     everything: bool,
     as_json: bool,
 ) -> None:
-    """List living sessions: of a user, newest first; or of all, in no order.
+    """List the living sessions of a user, newest first, or of all.
 
     USER is a username, an email or an id.
     """
