@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
 from base64 import b64encode
-from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -18,7 +18,7 @@ from keyturn.hooks.webhook import new_secret
 URL = "https://example.com/hook"
 SECRET = new_secret(bytes(range(32)))
 OTHER_SECRET = new_secret(bytes(32))
-NOW = int(datetime.now(UTC).timestamp())  # a receiver refuses what is old
+NOW = 1_800_000_000
 EVENT = Event(
     at=1_800_000_000,
     kind=EventKind.ENDED,
@@ -44,7 +44,9 @@ class Receiver:
 
     def webhook(self, *secrets: str, url: str = URL) -> Webhook:
         client = httpx.AsyncClient(transport=httpx.MockTransport(self), follow_redirects=True)
-        return Webhook(url, secrets or [SECRET], client=client, clock=lambda: NOW)
+        return Webhook(
+            url, secrets or [SECRET], client=client, clock=time.time
+        )  # a receiver refuses what is old
 
 
 async def told(*secrets: str, event: Event = EVENT) -> httpx.Request:
