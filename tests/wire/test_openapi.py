@@ -27,6 +27,8 @@ from keyturn.wire.routes import ROUTES, SESSION_PATH, Route
 from tests.support import Clock
 from tests.wire.support import EVERYTHING, FEED_TOKEN, Site, site
 
+pytestmark = pytest.mark.no_cover  # the tracer makes them several times slower
+
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
