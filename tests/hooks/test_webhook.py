@@ -44,9 +44,8 @@ class Receiver:
 
     def webhook(self, *secrets: str, url: str = URL) -> Webhook:
         client = httpx.AsyncClient(transport=httpx.MockTransport(self), follow_redirects=True)
-        return Webhook(
-            url, secrets or [SECRET], client=client, clock=time.time
-        )  # a receiver refuses what is old
+        # A receiver refuses what is old, so the time is its own.
+        return Webhook(url, secrets or [SECRET], client=client, clock=time.time)
 
 
 async def told(*secrets: str, event: Event = EVENT) -> httpx.Request:
