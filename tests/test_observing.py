@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from keyturn.accounts import open_users
 from keyturn.accounts.hashing import WorkPool
+from keyturn.accounts.memory import MemoryUsers
 from keyturn.core.errors import RefreshRefused, StoreUnavailable, Unavailable
 from keyturn.core.model import EndReason, Policy
 from keyturn.core.rotation import Verdict
@@ -265,3 +267,49 @@ def test_who_derives_from_it_need_not_want_to_know_everything() -> None:
         Observer().begun(),  # type: ignore[func-returns-value]
         Observer().hashed(0.1, 0.1),  # type: ignore[func-returns-value]
     ] == [None] * 3
+
+
+class Clumsy(Observer):
+    def begun(self) -> None:
+        raise ZeroDivisionError
+
+    def exchanged(self, verdict: Verdict, seconds: float) -> None:
+        raise ZeroDivisionError
+
+
+async def test_an_observer_that_raises_takes_away_no_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What was done is done, and told to the user; the log says what went wrong."""
+    async with loaded(MemoryStore(), Clock(), observer=Clumsy()) as sessions:
+        tokens = await sessions.create("ada")
+        await sessions.refresh(tokens.refresh_token)
+
+    assert [record.message for record in caplog.records] == ["an observer failed"] * 2
+    assert caplog.records[0].exc_info
+
+
+class Hanging:
+    async def check(self) -> None:
+        await asyncio.Event().wait()
+
+    def __getattr__(self, name: str) -> Any:
+        return self.check
+
+
+async def test_a_call_that_was_cancelled_has_failed() -> None:
+    """Who asked has waited in vain."""
+    notes = Notes()
+    store = observed(cast("Store", Hanging()), Store, notes, lambda: 0.0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await store.check()
+
+    assert notes.calls == [("check", 1, True)]
+
+
+def test_users_are_opened_on_a_store_that_is_observed() -> None:
+    """As hooks are."""
+    users = open_users(observed(MemoryStore(), Store, Observer(), lambda: 0.0))
+
+    assert isinstance(users, MemoryUsers)

@@ -38,6 +38,8 @@ export class Problem extends Error {
     this.reason = more.reason ?? "";
     /** Seconds. */
     this.retryAfter = more.retryAfter ?? 0;
+    /** What the server's log calls the request; empty where there was no answer. */
+    this.requestId = more.requestId ?? "";
   }
 
   /** Whether the same may be asked again later, as nothing is known to be wrong with it. */

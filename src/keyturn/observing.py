@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Sized
 from typing import Any, Final, TypeVar, cast
 
@@ -13,6 +14,8 @@ __all__ = ["SILENT", "Observer", "Observers", "observed", "unobserved"]
 
 _Store = TypeVar("_Store")
 
+log = logging.getLogger("keyturn")
+
 _NO_WORK: Final = {"wait_for_change", "close"}
 
 
@@ -20,7 +23,7 @@ class Observer:
     """Is told of what was done, at once and in the context of whoever asked for it.
 
     Derive from it, and say what is to be done with what you want to know; of the rest nothing is
-    made. What is done must be quick, must not wait, and must not raise: users wait for it. No
+    made. What is done must be quick and must not wait: users do. What it raises is logged. No
     argument tells of a user, and each has few values. Methods may be added.
     """
 
@@ -53,38 +56,56 @@ SILENT: Final = Observer()
 
 
 class Observers(Observer):
-    """Several that are told the same."""
+    """Several that are told the same. What one raises is logged, and is nobody else's business."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
     def exchanged(self, verdict: Verdict, seconds: float) -> None:
         for observer in self._observers:
-            observer.exchanged(verdict, seconds)
+            with _nothing_raised():
+                observer.exchanged(verdict, seconds)
 
     def begun(self) -> None:
         for observer in self._observers:
-            observer.begun()
+            with _nothing_raised():
+                observer.begun()
 
     def ended(self, reason: EndReason, sessions: int) -> None:
         for observer in self._observers:
-            observer.ended(reason, sessions)
+            with _nothing_raised():
+                observer.ended(reason, sessions)
 
     def refused(self, code: str) -> None:
         for observer in self._observers:
-            observer.refused(code)
+            with _nothing_raised():
+                observer.refused(code)
 
     def called_store(self, operation: str, rows: int, seconds: float, *, failed: bool) -> None:
         for observer in self._observers:
-            observer.called_store(operation, rows, seconds, failed=failed)
+            with _nothing_raised():
+                observer.called_store(operation, rows, seconds, failed=failed)
 
     def hashed(self, seconds: float, waited: float) -> None:
         for observer in self._observers:
-            observer.hashed(seconds, waited)
+            with _nothing_raised():
+                observer.hashed(seconds, waited)
 
     def refused_to_hash(self) -> None:
         for observer in self._observers:
-            observer.refused_to_hash()
+            with _nothing_raised():
+                observer.refused_to_hash()
+
+
+class _nothing_raised:  # noqa: N801  as it is read, and cheaper than a generator
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        log.error("an observer failed", exc_info=error)
+        return True
 
 
 def observed(
@@ -146,7 +167,7 @@ class _Observed:
             failed = False
             try:
                 return await method(*arguments, **named)
-            except Exception:
+            except BaseException:  # to be cancelled too: who asked has waited in vain
                 failed = True
                 raise
             finally:

@@ -51,7 +51,7 @@ from .core.refresh_token import RefreshToken
 from .core.rotation import Decision, Verdict, absolute_end, decide, ending, idle_end
 from .core.server_secret import ServerSecrets
 from .feed import Feed, news_to
-from .observing import SILENT, Observer, observed
+from .observing import SILENT, Observer, Observers, observed
 from .signing_keys import KNOWN_AFTER, SigningKeys, is_long_known
 from .staleness import Staleness
 from .stores.base import ClaimsChange, Ending, Store, Swap, SweepBounds
@@ -122,8 +122,10 @@ class Sessions:
     ) -> None:
         if not issuer:
             raise ConfigurationError("issuer", "is missing")
-        self.observer = SILENT if observer is None else observer
-        self.store = store if observer is None else observed(store, Store, observer, steady_clock)
+        self.observer, self.store = SILENT, store
+        if observer is not None:
+            self.observer = Observers(observer)
+            self.store = observed(store, Store, self.observer, steady_clock)
         self.secrets = ServerSecrets(secrets)
         self.issuer = issuer
         self.audience = issuer if audience is None else audience
@@ -320,8 +322,8 @@ class Sessions:
         )
         if ended is None:
             raise SignInRaced
-        self.observer.begun()
         self.apply(ended)
+        self.observer.begun()
         access, lifetime = self._mint_access(session)
         return self._tokens(session, access, lifetime, self._mint_refresh(session, 0))
 

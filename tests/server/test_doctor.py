@@ -378,3 +378,19 @@ async def test_a_webhook_that_is_told_everything_needs_no_advice(
 
     findings = await examine(settings_in(tmp_path, **POSTING))
     assert [each.state for each in findings if each.subject == "webhook"] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"KEYTURN_METRICS_TOKEN": "short"}, "KEYTURN_METRICS_TOKEN: must be"),
+        ({"KEYTURN_PASSWORD_MIN_LENGTH": "1"}, "KEYTURN_PASSWORD_MIN_LENGTH"),
+        ({"KEYTURN_WEBHOOK_URL": "https://example.com"}, "KEYTURN_WEBHOOK_SECRET: is missing"),
+        (POSTING | {"KEYTURN_WEBHOOK_URL": "https://localhost:99999/x"}, "KEYTURN_WEBHOOK_URL"),
+    ],
+)
+async def test_what_no_server_would_start_with_is_told(
+    settings: Settings, tmp_path: Path, environment: dict[str, str], told: str
+) -> None:
+    """By each rule, and nobody is asked at a place that cannot be one."""
+    assert told in await advice(settings_in(tmp_path, **environment))

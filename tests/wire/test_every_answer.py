@@ -334,7 +334,8 @@ async def test_a_trusted_origin_may_ask_and_read(
     for seen in (preflight, answer, refused):
         assert seen["access-control-allow-origin"] == TRUSTED
         assert seen["access-control-allow-credentials"] == "true"
-        assert seen["access-control-expose-headers"] == "Retry-After, WWW-Authenticate"
+        exposed = seen["access-control-expose-headers"]
+        assert exposed == "Retry-After, WWW-Authenticate, X-Request-Id"
         assert seen["vary"] == "Origin, Sec-Fetch-Site"
 
 

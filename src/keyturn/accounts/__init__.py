@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 
 from keyturn.core.errors import ConfigurationError
+from keyturn.observing import unobserved
 from keyturn.stores import Store
 
 from .errors import (
@@ -62,6 +63,7 @@ def open_users(store: Store) -> UserStore:
     """
     from keyturn.stores.memory import MemoryStore
 
+    store = unobserved(store)
     if isinstance(store, MemoryStore):
         from .memory import MemoryUsers
 

@@ -51,7 +51,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, click.ClickException):
         return error.format_message()
     if isinstance(error, OSError):  # as a rule a file of another user
-        return f"{error.filename}: {error.strerror}"
+        return ": ".join(filter(None, (error.filename, error.strerror))) or str(error)
     return "aborted"
 
 

@@ -39,6 +39,7 @@ from .settings import Settings
 from .watching import Watch
 
 __all__ = [
+    "RULES",
     "WEBHOOK",
     "Parts",
     "alone_in",
@@ -48,6 +49,7 @@ __all__ = [
     "open_parts",
     "policy_of",
     "prepare",
+    "webhook_of",
     "wire_settings_of",
 ]
 
@@ -128,14 +130,30 @@ def check_settings(settings: Settings) -> None:
         ConfigurationError: a setting or a configured secret is impossible, or two settings
             contradict each other.
     """
-    policy_of(settings)
-    wire_settings_of(settings)
-    _password_rules_of(settings)
-    if settings.metrics_token:
-        check_random("metrics_token", settings.metrics_token)
-    _webhook_of(settings)
+    for rule in RULES:
+        rule(settings)
     if _has_configured_secrets(settings):
         find_secrets(settings)
+
+
+def _check_metrics(settings: Settings) -> None:
+    if settings.metrics_token:
+        check_random("metrics_token", settings.metrics_token)
+
+
+def webhook_of(settings: Settings) -> Webhook | None:
+    """What posts every event, if anything does.
+
+    Raises:
+        ConfigurationError: its URL or a secret is impossible.
+    """
+    if not settings.webhook_url:
+        return None
+    return Webhook(settings.webhook_url, settings.webhook_secret)
+
+
+RULES: Final = (policy_of, wire_settings_of, _password_rules_of, _check_metrics, webhook_of)
+"""What settings must keep, each by itself: raises ``ConfigurationError``."""
 
 
 async def open_parts(
@@ -263,18 +281,12 @@ async def application(settings: Settings) -> AsyncIterator[App]:
 
 @asynccontextmanager
 async def _hooked(store: Store, settings: Settings) -> AsyncIterator[None]:
-    webhook = _webhook_of(settings)
+    webhook = webhook_of(settings)
     if webhook is None:
         yield
         return
     async with aclosing(webhook), Hooks(store, {WEBHOOK: webhook}):
         yield
-
-
-def _webhook_of(settings: Settings) -> Webhook | None:
-    if not settings.webhook_url:
-        return None
-    return Webhook(settings.webhook_url, settings.webhook_secret)
 
 
 def _with_pages(endpoints: Endpoints, parts: Parts, settings: Settings) -> Answer:

@@ -17,7 +17,7 @@ from keyturn.core.model import DAY, SealedKey
 from keyturn.core.server_secret import ServerSecrets
 from keyturn.signing_keys import PUBLISHED_FOR, USED_FOR, open_key
 
-from .assembly import WEBHOOK, holds_nothing, policy_of, wire_settings_of
+from .assembly import RULES, WEBHOOK, holds_nothing, webhook_of, wire_settings_of
 from .databases import file_of, name_of
 from .exits import told
 from .facts import Facts, read_facts
@@ -67,7 +67,7 @@ async def examine(settings: Settings, *, up: bool = False) -> list[Finding]:
     except KeyturnError as error:
         findings.append(Finding(f"database {name_of(settings)}", told(error)))
     findings += await _of_front(settings, facts, up=up)
-    return [*findings, *await asyncio.to_thread(look_at_webhook, settings)]
+    return [*findings, *await _of_receiver(settings)]
 
 
 def _of_database(facts: Facts, settings: Settings, now: float) -> list[Finding]:
@@ -90,11 +90,19 @@ async def _of_front(settings: Settings, facts: Facts | None, *, up: bool) -> lis
     )
 
 
+async def _of_receiver(settings: Settings) -> list[Finding]:
+    try:
+        webhook_of(settings)
+    except ConfigurationError:
+        return []
+    return await asyncio.to_thread(look_at_webhook, settings)
+
+
 # ── settings and files ──────────────────────────────────────────────────────────────────────────
 
 
 def _bad_settings(settings: Settings) -> Iterator[str]:
-    for rule in (policy_of, wire_settings_of):
+    for rule in RULES:
         try:
             rule(settings)
         except ConfigurationError as error:

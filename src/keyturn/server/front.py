@@ -115,8 +115,9 @@ def _what_is_not_only_https(settings: Settings, metadata: _Answer) -> Iterator[s
     if "strict-transport-security" not in metadata.headers:
         yield "answers have lost their Strict-Transport-Security: let the proxy pass it on"
     url = urlsplit(settings.public_url)
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
     try:
-        plain = _asked_for_metadata(f"http://{url.hostname}:{_PLAIN_PORT}{url.path}")
+        plain = _asked_for_metadata(f"http://{host}:{_PLAIN_PORT}{url.path}")
     except _NobodyAnswersError:
         return
     if plain.document().get("issuer") == settings.issuer:

@@ -24,7 +24,7 @@ from keyturn.wire.http import Header, Request, Response
 from .connections import Connection
 from .counting import COMMON_FOLDER
 from .figures import REGISTRY, count_request, show_state
-from .places import METHODS, place_of
+from .places import METHODS, counted_place
 
 __all__ = ["METRICS_PATH", "Metrics"]
 
@@ -67,7 +67,7 @@ class Metrics:
         began = time.perf_counter()
         response = await self._answer(request)
         method = request.method if request.method in METHODS else _OTHER
-        path = place_of(request.path) or _OTHER
+        path = counted_place(request.path) or _OTHER
         count_request(method, path, response.status, time.perf_counter() - began)
         return response
 

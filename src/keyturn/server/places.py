@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from keyturn.wire.routes import ROUTES, SESSION_PATH
+from keyturn.wire.routes import ROUTES, place_of
 
-__all__ = ["METHODS", "place_of"]
+__all__ = ["METHODS", "counted_place"]
 
 METHODS: Final = frozenset({"GET", "POST", "PATCH", "DELETE", "OPTIONS", "HEAD"})
 
 _PATHS: Final = {route.path for route in ROUTES}
-_SESSION_PREFIX: Final = SESSION_PATH.partition("{")[0]
 
 
-def place_of(path: str) -> str:
+def counted_place(path: str) -> str:
     """``path`` as the table of endpoints has it; empty if it does not."""
-    if path in _PATHS:
-        return path
-    return SESSION_PATH if path.startswith(_SESSION_PREFIX) else ""
+    place = place_of(path)
+    return place if place in _PATHS else ""

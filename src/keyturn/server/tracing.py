@@ -24,7 +24,7 @@ from keyturn.wire.http import Request, Response
 from keyturn.wire.request_ids import request_id
 
 from .logs import mask
-from .places import METHODS, place_of
+from .places import METHODS, counted_place
 
 __all__ = ["Spans", "Tracing", "flush", "provider_in_use"]
 
@@ -80,7 +80,7 @@ class Tracing:
             return response
 
     def _asked(self, request: Request) -> Mapping[str, str]:
-        route = place_of(request.path)
+        route = counted_place(request.path)
         asked = {
             "http.request.method": request.method if request.method in METHODS else "_OTHER",
             "url.path": route or mask(request.path)[:_LONGEST_PATH],
@@ -93,7 +93,7 @@ class Tracing:
 def _name_of(request: Request) -> str:
     """As the conventions have it: method and route, as far as they are known."""
     method = request.method if request.method in METHODS else "HTTP"
-    return f"{method} {place_of(request.path)}".rstrip()
+    return f"{method} {counted_place(request.path)}".rstrip()
 
 
 class Spans(Observer):

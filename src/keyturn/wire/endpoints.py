@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import aclosing
-from typing import Final
 from urllib.parse import urlsplit
 
 from keyturn.accounts import Accounts
@@ -15,12 +14,11 @@ from .errors import CrossOrigin, MethodNotAllowed, NotFound
 from .handlers import Handler, Handlers
 from .http import Request, Response, check_size
 from .problems import Problems
-from .routes import METADATA_PATH, SESSION_PATH, Route, routes_of
+from .routes import METADATA_PATH, Route, place_of, routes_of
 from .settings import REFRESH_PATH, WireSettings
 
 __all__ = ["Endpoints"]
 
-_SESSION_PREFIX: Final = SESSION_PATH.partition("{")[0]
 
 _Methods = dict[str, tuple[Route, Handler]]
 
@@ -64,7 +62,7 @@ class Endpoints:
 
     async def _answer(self, request: Request) -> Response:
         check_size(request)
-        methods = self._places.get(_place(request.path))
+        methods = self._places.get(place_of(request.path))
         if methods is None:
             raise NotFound
         if request.method not in methods:
@@ -127,10 +125,3 @@ def _arrange(routes: Iterable[Route], handlers: Mapping[str, Handler]) -> dict[s
         if route.method == "GET":
             methods["HEAD"] = methods["GET"]
     return places
-
-
-def _place(path: str) -> str:
-    """``path`` as the table has it."""
-    if path.startswith(_SESSION_PREFIX) and "/" not in path[len(_SESSION_PREFIX) :]:
-        return SESSION_PATH
-    return path

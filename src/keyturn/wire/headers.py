@@ -37,7 +37,7 @@ def cors(origin: bytes | None, trusted: Collection[bytes]) -> Sequence[Header]:
     return (
         (b"access-control-allow-credentials", b"true"),
         (b"access-control-allow-origin", origin),
-        (b"access-control-expose-headers", b"Retry-After, WWW-Authenticate"),
+        (b"access-control-expose-headers", b"Retry-After, WWW-Authenticate, X-Request-Id"),
     )
 
 

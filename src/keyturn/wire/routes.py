@@ -62,6 +62,7 @@ __all__ = [
     "ROUTES",
     "SESSION_PATH",
     "Route",
+    "place_of",
     "routes_of",
 ]
 
@@ -71,6 +72,7 @@ JWKS_PATH: Final = "/.well-known/jwks.json"
 METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
 REVOCATIONS_PATH: Final = "/revocations"
 SESSION_PATH: Final = "/sessions/{sid}"
+_SESSION_PREFIX: Final = SESSION_PATH.partition("{")[0]
 
 _SIGNING_IN: Final = "Signing in and out"
 _DEVICES: Final = "Devices"
@@ -435,3 +437,10 @@ ROUTES: Final = (
 def routes_of(settings: WireSettings) -> Sequence[Route]:
     """Those that there are with these settings."""
     return [route for route in ROUTES if settings.revocations_tokens or not route.follows]
+
+
+def place_of(path: str) -> str:
+    """``path`` as the table has it, if it does; else as it is."""
+    if path.startswith(_SESSION_PREFIX) and "/" not in path[len(_SESSION_PREFIX) :]:
+        return SESSION_PATH
+    return path

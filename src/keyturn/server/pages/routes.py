@@ -251,7 +251,8 @@ class Pages:
         return self._html("edit_profile", visitor, user=await self._user(visitor.user))
 
     async def _delete_account(self, _: Request, visitor: Known) -> Response:
-        return self._html("delete_account", visitor, name=visitor.user.claims.username)
+        user = await self._user(visitor.user)
+        return self._html("delete_account", visitor, name=user.username)
 
     async def _logout(self, _: Request, visitor: Known) -> Response:
         claims = visitor.user.claims
