@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, cast
 from .core.model import EndReason
 from .core.rotation import Verdict
 
-__all__ = ["SILENT", "Observer", "Observers", "observed", "unobserved"]
+__all__ = ["SILENT", "Observer", "Observers", "guarded", "observed", "unobserved"]
 
 _Store = TypeVar("_Store")
 
@@ -62,50 +62,39 @@ class Observers(Observer):
         self._observers = observers
 
     def exchanged(self, verdict: Verdict, seconds: float) -> None:
-        for observer in self._observers:
-            with _nothing_raised():
-                observer.exchanged(verdict, seconds)
+        self._tell(lambda observer: observer.exchanged(verdict, seconds))
 
     def begun(self) -> None:
-        for observer in self._observers:
-            with _nothing_raised():
-                observer.begun()
+        self._tell(lambda observer: observer.begun())
 
     def ended(self, reason: EndReason, sessions: int) -> None:
-        for observer in self._observers:
-            with _nothing_raised():
-                observer.ended(reason, sessions)
+        self._tell(lambda observer: observer.ended(reason, sessions))
 
     def refused(self, code: str) -> None:
-        for observer in self._observers:
-            with _nothing_raised():
-                observer.refused(code)
+        self._tell(lambda observer: observer.refused(code))
 
     def called_store(self, operation: str, rows: int, seconds: float, *, failed: bool) -> None:
-        for observer in self._observers:
-            with _nothing_raised():
-                observer.called_store(operation, rows, seconds, failed=failed)
+        self._tell(lambda observer: observer.called_store(operation, rows, seconds, failed=failed))
 
     def hashed(self, seconds: float, waited: float) -> None:
-        for observer in self._observers:
-            with _nothing_raised():
-                observer.hashed(seconds, waited)
+        self._tell(lambda observer: observer.hashed(seconds, waited))
 
     def refused_to_hash(self) -> None:
+        self._tell(lambda observer: observer.refused_to_hash())
+
+    def _tell(self, tell: Callable[[Observer], None]) -> None:
         for observer in self._observers:
-            with _nothing_raised():
-                observer.refused_to_hash()
+            try:
+                tell(observer)
+            except Exception:
+                log.exception("an observer failed")
 
 
-class _nothing_raised:  # noqa: N801  as it is read, and cheaper than a generator
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        log.error("an observer failed", exc_info=error)
-        return True
+def guarded(observer: Observer | None) -> Observer:
+    """``observer``, so that what it raises is only logged; ``SILENT`` where there is none."""
+    if observer is None or observer is SILENT:
+        return SILENT
+    return observer if isinstance(observer, Observers) else Observers(observer)
 
 
 def observed(

@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -51,7 +51,7 @@ from .core.refresh_token import RefreshToken
 from .core.rotation import Decision, Verdict, absolute_end, decide, ending, idle_end
 from .core.server_secret import ServerSecrets
 from .feed import Feed, news_to
-from .observing import SILENT, Observer, Observers, observed
+from .observing import Observer, guarded, observed
 from .signing_keys import KNOWN_AFTER, SigningKeys, is_long_known
 from .staleness import Staleness
 from .stores.base import ClaimsChange, Ending, Store, Swap, SweepBounds
@@ -122,9 +122,8 @@ class Sessions:
     ) -> None:
         if not issuer:
             raise ConfigurationError("issuer", "is missing")
-        self.observer, self.store = SILENT, store
+        self.observer, self.store = guarded(observer), store
         if observer is not None:
-            self.observer = Observers(observer)
             self.store = observed(store, Store, self.observer, steady_clock)
         self.secrets = ServerSecrets(secrets)
         self.issuer = issuer
@@ -618,12 +617,10 @@ class Sessions:
         Raises:
             StoreUnavailable: some may live still; ask again.
         """
-        after, ended = "", 0
-        while True:
-            sids, after = await self.store.living(since=since, after=after, limit=_END_BATCH)
+        ended = 0
+        async for sids in self._living(since):
             ended += len(await self._end(sids, reason))
-            if not after:
-                return ended
+        return ended
 
     async def void_all(self) -> None:
         """The emergency cutoff: void every access token issued until now. Sessions live on, and
@@ -659,14 +656,22 @@ class Sessions:
         """Living sessions of all users that were begun or exchanged at ``since`` or later, in no
         order; as many as there are, or ``limit``. Their secrets are not for showing.
         """
-        now, after, found = self.now(), "", list[Session]()
-        while len(found) < limit:
-            sids, after = await self.store.living(since=since, after=after, limit=_END_BATCH)
+        now, found = self.now(), list[Session]()
+        async for sids in self._living(since):
             rows = (await self.store.get(sids)).values()
             found += [session for session in rows if ending(session, now, self.policy) is None]
-            if not after:
+            if len(found) >= limit:
                 break
         return found[:limit]
+
+    async def _living(self, since: int) -> AsyncIterator[Sequence[str]]:
+        """Ids of the sessions that were not ended, in bounded batches."""
+        after = ""
+        while True:
+            sids, after = await self.store.living(since=since, after=after, limit=_END_BATCH)
+            yield sids
+            if not after:
+                return
 
     async def events(self, user_id: str, *, limit: int) -> Sequence[Event]:
         """The newest events of a user and all their sessions, newest first."""

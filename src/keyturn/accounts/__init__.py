@@ -9,11 +9,9 @@ async with Sessions(store, secrets=[secret], issuer="https://example.com") as se
 
 from __future__ import annotations
 
-import sys
-
 from keyturn.core.errors import ConfigurationError
 from keyturn.observing import unobserved
-from keyturn.stores import Store
+from keyturn.stores import Store, is_postgres, is_sqlite
 
 from .errors import (
     IdentifierTaken,
@@ -68,19 +66,12 @@ def open_users(store: Store) -> UserStore:
         from .memory import MemoryUsers
 
         return MemoryUsers(store)
-    # Without its module, whose library may not be installed, there is no store of a kind.
-    if "keyturn.stores.sqlite" in sys.modules:
-        from keyturn.stores.sqlite import SQLiteStore
+    if is_sqlite(store):
+        from .sqlite import SQLiteUsers
 
-        if isinstance(store, SQLiteStore):
-            from .sqlite import SQLiteUsers
+        return SQLiteUsers(store.engine)
+    if is_postgres(store):
+        from .postgres import PostgresUsers
 
-            return SQLiteUsers(store.engine)
-    if "keyturn.stores.postgres" in sys.modules:
-        from keyturn.stores.postgres import PostgresStore
-
-        if isinstance(store, PostgresStore):
-            from .postgres import PostgresUsers
-
-            return PostgresUsers(store)
+        return PostgresUsers(store)
     raise ConfigurationError("database_url", "is of a kind that holds no users")

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 from keyturn.core.errors import Unavailable
-from keyturn.observing import SILENT, Observer
+from keyturn.observing import Observer, guarded
 
 from .passwords import password_bytes
 
@@ -58,12 +58,12 @@ class WorkPool:
     """
 
     def __init__(
-        self, *, width: int, queue: int, patience: float, observer: Observer = SILENT
+        self, *, width: int, queue: int, patience: float, observer: Observer | None = None
     ) -> None:
         self._threads = ThreadPoolExecutor(width, "keyturn-work", initializer=_yield_to_others)
         self._free = asyncio.Semaphore(width)
         self._queue = self._room = queue
-        self._observer = observer
+        self._observer = guarded(observer)
         self.running = 0
         """How much is being done."""
         self._patience = patience
@@ -133,7 +133,7 @@ class PasswordHashing:
         width: int = 2,
         queue: int = 64,
         patience: float = 0.8,
-        observer: Observer = SILENT,
+        observer: Observer | None = None,
     ) -> None:
         self._hasher = _default_hasher() if hasher is None else hasher
         self._pool = WorkPool(width=width, queue=queue, patience=patience, observer=observer)

@@ -84,16 +84,17 @@ class Story:
 
 def show_story(story: Story, *, as_json: bool) -> None:
     """Print it, the oldest event first."""
-    events = [_row(event) for event in reversed(story.events)]
+    facts = _facts(story)
     if as_json:
-        told = {"sid": story.sid, "verdict": story.verdict, **_facts(story), "events": events}
+        events = [_row(event) for event in reversed(story.events)]
+        told = {"sid": story.sid, "verdict": story.verdict, **facts, "events": events}
         click.echo(json.dumps(told, indent=2))
         return
     click.echo(f"Session {story.sid} of user {printable(story.user_id)}.")
     click.echo(story.verdict)
-    for name, value in _FACT_NAMES.items():
-        if (fact := _facts(story)[name]) not in (None, ""):
-            click.echo(f"{value}: {printable(str(fact))}")
+    for name, words in _FACT_NAMES.items():
+        if facts[name] not in (None, ""):
+            click.echo(f"{words}: {printable(str(facts[name]))}")
     click.echo()
     _tell(story.events, of_session=story.sid)
 

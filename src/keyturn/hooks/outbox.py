@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Protocol
 
 from keyturn.core.errors import ConfigurationError
 from keyturn.observing import unobserved
-from keyturn.stores import Store
+from keyturn.stores import Store, is_postgres, is_sqlite
 from keyturn.stores.base import Delivery
 
 __all__ = ["Outbox", "open_outbox"]
@@ -87,19 +86,12 @@ def open_outbox(store: Store) -> Outbox:
         from .memory import MemoryOutbox
 
         return MemoryOutbox(store)
-    # Without its module, whose library may not be installed, there is no store of a kind.
-    if "keyturn.stores.sqlite" in sys.modules:
-        from keyturn.stores.sqlite import SQLiteStore
+    if is_sqlite(store):
+        from .sqlite import SQLiteOutbox
 
-        if isinstance(store, SQLiteStore):
-            from .sqlite import SQLiteOutbox
+        return SQLiteOutbox(store.engine)
+    if is_postgres(store):
+        from .postgres import PostgresOutbox
 
-            return SQLiteOutbox(store.engine)
-    if "keyturn.stores.postgres" in sys.modules:
-        from keyturn.stores.postgres import PostgresStore
-
-        if isinstance(store, PostgresStore):
-            from .postgres import PostgresOutbox
-
-            return PostgresOutbox(store.engine)
+        return PostgresOutbox(store.engine)
     raise ConfigurationError("store", "is of a kind that has no hooks")

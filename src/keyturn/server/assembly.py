@@ -19,7 +19,7 @@ from keyturn.core.errors import ConfigurationError, Unavailable
 from keyturn.core.model import Policy
 from keyturn.hooks import Hooks, Webhook
 from keyturn.integrations.asgi import Answer, App
-from keyturn.observing import SILENT, Observer, observed
+from keyturn.observing import Observer, observed
 from keyturn.sessions import Sessions
 from keyturn.stores import Store, open_store, store_exists
 from keyturn.stores.sqlite.opening import APPLICATION_ID
@@ -187,7 +187,7 @@ async def open_parts(
         on_stale=settings.on_stale,
         observer=observer,
     )
-    hashing = PasswordHashing(observer=SILENT if observer is None else observer)
+    hashing = PasswordHashing(observer=observer)
     accounts = Accounts(
         _users_of(store, observer),
         sessions,

@@ -21,7 +21,7 @@ from .assembly import RULES, WEBHOOK, holds_nothing, webhook_of, wire_settings_o
 from .databases import file_of, name_of
 from .exits import told
 from .facts import Facts, read_facts
-from .findings import Finding, look
+from .findings import SECONDS_APART, Finding, look
 from .front import look_at_webhook, look_from_front
 from .secret_files import default_secret_file, find_secrets, is_private, secret_files
 from .settings import Settings, unknown_proxy, variable
@@ -29,8 +29,6 @@ from .settings import Settings, unknown_proxy, variable
 __all__ = ["examine"]
 
 _RELEASED: Final = datetime(2026, 1, 1, tzinfo=UTC)
-_SECONDS_APART: Final = 2
-"""How far the clocks of servers may be apart before it is worth telling."""
 _LEAST_ROOM: Final = 200
 """Megabytes, on the disk of a file of SQLite."""
 _OLD: Final = 366 * DAY
@@ -198,7 +196,7 @@ def _damage(facts: Facts) -> Iterator[str]:
         yield f"it is damaged ({facts.damage}): restore a backup"
     if facts.outdated:
         yield "it was made by an older release: `keyturn init` brings it up to date"
-    if facts.ahead > _SECONDS_APART:
+    if facts.ahead > SECONDS_APART:
         yield (
             f"clocks of the servers differ by at least {int(facts.ahead)} s;"
             " keep them within a second (NTP)"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-__all__ = ["Finding", "look"]
+__all__ = ["SECONDS_APART", "Finding", "look"]
+
+SECONDS_APART: Final = 2
+"""How far the clocks of servers may be apart before it is worth telling."""
 
 
 class Finding(NamedTuple):

@@ -9,16 +9,16 @@ import ssl
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
-from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
 from keyturn._version import __version__
+from keyturn.wire.client import is_trusted
 from keyturn.wire.routes import JWKS_PATH, METADATA_PATH
 
-from .findings import Finding, look
+from .findings import SECONDS_APART, Finding, look
 from .mirror import MIRROR_PATH, Reflection, doctor_token
 from .settings import Settings, variable
 
@@ -26,7 +26,6 @@ __all__ = ["look_at_webhook", "look_from_front"]
 
 _SECONDS_TO_ANSWER: Final = 3
 _LONGEST_ANSWER: Final = 1 << 20
-_SECONDS_APART: Final = 2
 _PROXY_FAILED: Final = frozenset({502, 503, 504})
 _PLAIN_PORT: Final = 80
 _INVENTED: Final = "192.0.2.77"
@@ -146,7 +145,7 @@ def _how_it_arrives(settings: Settings, secret: bytes) -> list[Finding]:
 
 def _clock(seen: Reflection) -> Iterator[str]:
     apart = int(abs(seen.now - time.time()))
-    if apart > _SECONDS_APART:
+    if apart > SECONDS_APART:
         yield f"its clock and the one here differ by {apart} s; keep them within a second (NTP)"
 
 
@@ -157,7 +156,7 @@ def _release(seen: Reflection) -> Iterator[str]:
 
 def _what_is_forwarded(settings: Settings, seen: Reflection) -> Iterator[str]:
     name = variable("trusted_proxies")
-    if not any(ip_address(seen.peer) in network for network in settings.trusted_proxies):
+    if not is_trusted(seen.peer, settings.trusted_proxies):
         yield (
             f"requests come from {seen.peer}, which is not in {name}: add it, until then every user"
             " seems to come from there"

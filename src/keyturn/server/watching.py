@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from keyturn.accounts import PasswordHashing
 from keyturn.integrations.asgi import Answer
@@ -50,9 +50,21 @@ class Watch:
         wire_settings: WireSettings,
     ) -> AsyncIterator[Answer]:
         """What answers in the place of ``answer``, so that requests are seen."""
-        async with self._measured(answer, sessions, hashing, wire_settings) as measured:
+        async with AsyncExitStack() as stack:
+            if self._settings.metrics_token:
+                from .metrics import Metrics
+
+                metrics = Metrics(
+                    self._settings.metrics_token,
+                    answer,
+                    sessions=sessions,
+                    hashing=hashing,
+                    standing=headers.standing(wire_settings),
+                )
+                await stack.enter_async_context(metrics.watching())
+                answer = metrics.handle
             try:
-                yield self._traced(self._logged(measured), wire_settings)
+                yield self._traced(self._logged(answer), wire_settings)
             finally:
                 self._flush()
 
@@ -73,26 +85,3 @@ class Watch:
         from .tracing import Tracing
 
         return Tracing(self._provider, answer, "https" if wire_settings.https else "http").handle
-
-    @asynccontextmanager
-    async def _measured(
-        self,
-        answer: Answer,
-        sessions: Sessions,
-        hashing: PasswordHashing,
-        wire_settings: WireSettings,
-    ) -> AsyncIterator[Answer]:
-        if not self._settings.metrics_token:
-            yield answer
-            return
-        from .metrics import Metrics
-
-        metrics = Metrics(
-            self._settings.metrics_token,
-            answer,
-            sessions=sessions,
-            hashing=hashing,
-            standing=headers.standing(wire_settings),
-        )
-        async with metrics.watching():
-            yield metrics.handle

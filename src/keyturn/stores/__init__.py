@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from keyturn.core.errors import ConfigurationError
 
 from .base import Store
 
-__all__ = ["Store", "open_store", "store_exists"]
+if TYPE_CHECKING:
+    from .postgres import PostgresStore
+    from .sqlite import SQLiteStore
+
+__all__ = ["Store", "is_postgres", "is_sqlite", "open_store", "store_exists"]
 
 _POSTGRESQL: Final = ("postgresql", "postgres")
 _UNKNOWN_KIND: Final = "must begin with sqlite:/// or postgresql://, or be memory:"
@@ -66,3 +71,17 @@ async def store_exists(url: str) -> bool:
 
 def _is_file(path: str) -> bool:
     return Path(path).exists()
+
+
+def is_sqlite(store: Store) -> TypeGuard[SQLiteStore]:
+    """Whether it is a SQLite file. Without its module, whose library may not be installed, there is
+    no store of a kind.
+    """
+    module = sys.modules.get(f"{__name__}.sqlite")
+    return module is not None and isinstance(store, module.SQLiteStore)
+
+
+def is_postgres(store: Store) -> TypeGuard[PostgresStore]:
+    """Whether it is in PostgreSQL; as ``is_sqlite``."""
+    module = sys.modules.get(f"{__name__}.postgres")
+    return module is not None and isinstance(store, module.PostgresStore)
