@@ -99,6 +99,16 @@ def test_a_short_token_is_refused(tmp_path: Path) -> None:
     assert "short" not in ended.stderr.partition("must be")[2].replace("shorter", "")
 
 
+def test_a_file_that_a_worker_has_just_made_spoils_nothing(tmp_path: Path) -> None:
+    """C12: it is empty for a moment, or for as long as the worker stands still."""
+    with measured(tmp_path, "--workers", "2") as server:
+        until(lambda: [is_counting(tmp_path, pid) for pid in server.workers()] == [True, True])
+        [folder] = tmp_path.glob("keyturn-metrics-*")
+        (folder / "counter_999999.db").touch()
+
+        assert figures(server)["keyturn_revocations_known_timestamp_seconds",] > 0
+
+
 def test_how_stale_the_worst_worker_is_is_told(tmp_path: Path) -> None:
     """One that is stopped falls behind, and one that was killed counts no more."""
 

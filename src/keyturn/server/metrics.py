@@ -8,11 +8,12 @@ import asyncio
 import hmac
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from keyturn.accounts import PasswordHashing
@@ -81,7 +82,7 @@ class Metrics:
         registry = REGISTRY
         if COMMON_FOLDER in os.environ:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            _OfAllWorkers(registry)  # type: ignore[no-untyped-call]
         body = generate_latest(registry)
         length = (b"content-length", b"%d" % len(body))
         kind = (b"content-type", CONTENT_TYPE_LATEST.encode())
@@ -116,3 +117,18 @@ class Metrics:
             followers=self._sessions.feed.followers,
             connections=Connection.open_now,
         )
+
+
+class _OfAllWorkers(MultiProcessCollector):
+    """Passes over a file that a worker has just made, and not filled yet: it cannot be read."""
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(file) for file in Path(self._path).glob("*.db") if _is_filled(file)]
+        return self.merge(files, accumulate=True)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _is_filled(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # of a worker that has ended meanwhile
+        return False
