@@ -1,0 +1,69 @@
+"""What a contender is: how it is installed, seeded, started, and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+__all__ = ["PASSWORD", "Ask", "Contender", "Packages"]
+
+PASSWORD = "correct horse battery"
+"""Of every user that is seeded, hashed as cheaply as the contender can: hashing is measured apart."""
+
+
+class Packages(msgspec.Struct, frozen=True):
+    """What is installed from PyPI or npm, each as ``name==version``, into a folder of its own."""
+
+    registry: Literal["pip", "npm"]
+    packages: Sequence[str]
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A request. In ``path``, ``headers`` and ``body``, ``{token}`` is the token or name of a
+    session, ``{port}`` the port.
+    """
+
+    method: str
+    path: str
+    headers: Sequence[str] = ()
+    """Each ``Name: value``. Host and Content-Length are put in by whoever asks."""
+    body: str = ""
+    presents: Literal["refresh", "access", "name"] = "refresh"
+    """Which of the seeded files the tokens come from."""
+    next_after: str = ""
+    """What precedes the next token in the body of the answer, up to a quotation mark; empty where
+    the same one goes on being good.
+    """
+
+
+class Contender(msgspec.Struct, frozen=True, kw_only=True):
+    """One design, as a program of its own.
+
+    Its program is called twice with ``DATABASE_URL`` in the environment, a new and empty database
+    of PostgreSQL. In commands, ``{bin}`` is the folder with the environment's programs, ``{app}``
+    the program in ``applications``.
+
+    ``seed`` is given ``{count}`` and ``{folder}``: it makes the tables, so many users with the
+    names ``user0@example.com`` and on, a session for each, and the files ``refresh``, ``access``
+    and ``name`` in that folder, with one line for each session.
+
+    ``serve`` is given ``{port}`` and ``{workers}``: it serves on 127.0.0.1 until SIGTERM.
+    """
+
+    name: str
+    design: str
+    """In a few words: what signs, what is looked up, what is written."""
+    packages: Packages
+    application: str
+    """The file in ``applications``."""
+    seed: Sequence[str]
+    serve: Sequence[str]
+    asks: Mapping[str, Ask]
+    """By what is asked: ``exchange``, ``check`` (an authenticated request), ``login``, ``logout``
+    (which presents an access or a refresh token, as the contender has it). What it does not offer
+    is not there.
+    """
+    environment: Mapping[str, str] = {}
+    workers: Sequence[int] = (1,)
