@@ -136,6 +136,11 @@ class Server:
         """Of the process whose children are all the others."""
         return int((self._data / "postmaster.pid").read_text().split()[0])
 
+    def stay_on(self, cores: str) -> None:
+        """Serve connections that are opened from now on, on these alone; as taskset(1) has it."""
+        command = ["taskset", "--cpu-list", "--pid", cores, str(self.pid)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
     def has_ended(self) -> bool:
         """Whether it does not run any more, for whatever reason."""
         return not (self._data / "postmaster.pid").exists()

@@ -41,11 +41,12 @@ class Ask(msgspec.Struct, frozen=True):
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """One design, as a program of its own.
 
-    Its program is called twice with ``DATABASE_URL`` in the environment, a new and empty database
-    of PostgreSQL. In commands, ``{bin}`` is the folder with the environment's programs, ``{app}``
-    the program in ``applications``.
+    Its program is called twice with ``DATABASE_URL`` (and ``KEYTURN_DATABASE_URL``) in the
+    environment, a new and empty database. In commands, ``{bin}`` is the folder with the
+    environment's programs, ``{app}`` the program of ``applications``, ``{programs}`` the folder
+    that it is in, ``{folder}`` another for its files.
 
-    ``seed`` is given ``{count}`` and ``{folder}``: it makes the tables, so many users with the
+    ``seed`` is given ``{count}``: it makes the tables, so many users with the
     names ``user0@example.com`` and on, a session for each, and the files ``refresh``, ``access``
     and ``name`` in that folder, with one line for each session.
 
@@ -55,7 +56,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     design: str
     """In a few words: what signs, what is looked up, what is written."""
-    packages: Packages
+    packages: Packages | None
+    """None: it is installed where the benchmarks run."""
     application: str
     """The file in ``applications``."""
     seed: Sequence[str]
@@ -67,3 +69,4 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """
     environment: Mapping[str, str] = {}
     workers: Sequence[int] = (1,)
+    database: Literal["postgresql", "sqlite"] = "postgresql"

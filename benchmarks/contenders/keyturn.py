@@ -1,0 +1,81 @@
+"""Keyturn with everything on: both cookies, the check of where a request comes from, events,
+metrics. The retry window is 0, so that each exchange is a turn, as it is the quarter of an hour
+after the last one.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from .model import PASSWORD, Ask, Contender
+
+__all__ = ["KEYTURN"]
+
+_URL: Final = "https://keyturn.example.com"
+_FROM_PAGE: Final = f"Origin: {_URL}"
+_JSON: Final = "Content-Type: application/json"
+
+_ASKS: Final = {
+    "exchange": Ask(
+        method="POST",
+        path="/refresh-token",
+        headers=[
+            _FROM_PAGE,
+            "Sec-Fetch-Site: same-origin",
+            _JSON,
+            "Cookie: theme=dark; __Host-refreshToken={token}",
+        ],
+        body="{}",
+        next_after='"refreshToken":"',
+    ),
+    "check": Ask("GET", "/me", ["Authorization: Bearer {token}"], presents="access"),
+    "login": Ask(
+        method="POST",
+        path="/login",
+        headers=[_FROM_PAGE, "Sec-Fetch-Site: same-origin", _JSON],
+        body=f'{{"username":"{{token}}","password":"{PASSWORD}"}}',
+        presents="name",
+    ),
+    "logout": Ask("POST", "/logout", ["Authorization: Bearer {token}"], presents="access"),
+}
+
+_ENVIRONMENT: Final = {
+    "KEYTURN_PUBLIC_URL": _URL,
+    "KEYTURN_SECRET": "a-secret-of-the-benchmarks-and-of-nobody-else",
+    "KEYTURN_RETRY_WINDOW": "0",
+    "KEYTURN_METRICS_TOKEN": "a-token-of-the-benchmarks-and-of-nobody-else",
+    "KEYTURN_TOKENS_IN_BODY": "always",
+    "KEYTURN_LOG_LEVEL": "error",
+}
+
+_OWN_SERVER: Final = ("{bin}/python", "{app}", "serve", "--port", "{port}", "--workers", "{workers}")
+_GRANIAN: Final = (
+    "{bin}/granian", "--interface=asgi", "--loop=uvloop", "--host=127.0.0.1", "--port={port}",
+    "--workers={workers}", "--no-ws", "--log-level=error", "--working-dir={programs}",
+    "keyturn_here:app",
+)  # fmt: skip
+
+
+def _keyturn(
+    database: Literal["postgresql", "sqlite"], server: str, command: tuple[str, ...]
+) -> Contender:
+    where = "PostgreSQL" if database == "postgresql" else "SQLite, synchronous=FULL"
+    return Contender(
+        name=f"Keyturn, {where.partition(',')[0]}, {server}",
+        design=f"ES256, one row for a session, {where}",
+        packages=None,
+        application="keyturn_here.py",
+        seed=("{bin}/python", "{app}", "seed", "{count}", "{folder}"),
+        serve=command,
+        asks=_ASKS,
+        environment=_ENVIRONMENT,
+        workers=(1, 2),
+        database=database,
+    )
+
+
+KEYTURN: Final = tuple(
+    _keyturn(database, server, command)
+    for database in ("postgresql", "sqlite")
+    for server, command in (("uvicorn", _OWN_SERVER), ("granian", _GRANIAN))
+)
