@@ -47,6 +47,29 @@ has_test_tools() {
   done
 }
 
+# find_bench_tools: as find_test_tools, and what the benchmarks ask with, run other designs on, and
+# count instructions with.
+find_bench_tools() {
+  local missing
+  find_test_tools
+  # No more than that: a Node that is not Debian's brings an npm, and bears none of Debian's.
+  mapfile -t missing < <(missing_bench_packages)
+  need has_bench_tools "What the benchmarks run (wrk, Node with npm, Valgrind, a C compiler)" \
+    "${missing[@]}"
+}
+
+has_bench_tools() {
+  [ -z "$(missing_bench_packages)" ]
+}
+
+missing_bench_packages() {
+  command -v wrk >/dev/null || echo wrk
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
+  command -v valgrind >/dev/null || echo valgrind
+  command -v gcc >/dev/null || printf '%s\n' gcc libc6-dev
+}
+
 # usable_python: print the first that is new enough and complete (Debian packs ensurepip apart).
 usable_python() {
   local candidate
