@@ -2,6 +2,7 @@
 
 Whoever presents another than the one that was saved last is refused, and nobody is told. Twice, as
 it is usually written and as well as it can be: each time with one read and one write an exchange.
+The tokens carry nothing but the user and the second: of one second, all that a user has are alike.
 """
 
 from __future__ import annotations
