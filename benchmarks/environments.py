@@ -46,12 +46,15 @@ class Environment(msgspec.Struct, frozen=True):
         return self.modules / application.name
 
 
-def installed(packages: Packages, folder_name: str) -> Environment:
-    """The environment with these packages, made if it is not there; prints what is in it.
+def installed(packages: Packages | None, folder_name: str) -> Environment:
+    """The environment with these packages, made if it is not there; prints what is in it. Without
+    packages it is the one that the benchmarks run in.
 
     Raises:
         SystemExit: it cannot be made; says what to do.
     """
+    if packages is None:
+        return Environment(Path(sys.executable).parent)
     install = {"pip": _with_pip, "npm": _with_npm}[packages.registry]
     return install(packages.packages, _ROOT / folder_name)
 

@@ -48,7 +48,7 @@ class Row(msgspec.Struct, frozen=True):
 
 def measure(contenders: Sequence[Contender], rounds: int = ROUNDS) -> list[Row]:
     """Ask all of them in every round."""
-    environments = {each.name: installed(each.packages, each.name) for each in contenders}
+    environments = {each.name: installed(each.packages, each.application) for each in contenders}
     rows = []
     with running(*SETTINGS) as postgres:
         extensions = ("pg_walinspect", "pg_stat_statements")

@@ -48,7 +48,15 @@ _ENVIRONMENT: Final = {
     "KEYTURN_LOG_LEVEL": "error",
 }
 
-_OWN_SERVER: Final = ("{bin}/python", "{app}", "serve", "--port", "{port}", "--workers", "{workers}")
+_OWN_SERVER: Final = (
+    "{bin}/python",
+    "{app}",
+    "serve",
+    "--port",
+    "{port}",
+    "--workers",
+    "{workers}",
+)
 _GRANIAN: Final = (
     "{bin}/granian", "--interface=asgi", "--loop=uvloop", "--host=127.0.0.1", "--port={port}",
     "--workers={workers}", "--no-ws", "--log-level=error", "--working-dir={programs}",
