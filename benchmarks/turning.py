@@ -78,14 +78,14 @@ async def show_turns(
     rates, batches, made = [], [], 0
     costs: dict[str, list[float]] = {whose: [] for whose in clocks}
     for _ in range(ROUNDS):
-        calls, items = sessions._swaps.calls, sessions._swaps.items  # noqa: SLF001
+        calls, items = sessions._exchanges.calls, sessions._exchanges.items  # noqa: SLF001
         before = {whose: clock() for whose, clock in clocks.items()}
         began = time.perf_counter()
         turns = await callers.exchange_for(SECONDS)
         rates.append(turns / (time.perf_counter() - began))
         for whose, clock in clocks.items():
             costs[whose].append((clock() - before[whose]) / turns * 1e6)
-        calls, items = sessions._swaps.calls - calls, sessions._swaps.items - items  # noqa: SLF001
+        calls, items = sessions._exchanges.calls - calls, sessions._exchanges.items - items  # noqa: SLF001
         batches.append(items / calls if calls else 1)  # alone, they are not gathered at all
         made += turns
     who = f"{callers.count} caller{'s' if callers.count > 1 else ''}"

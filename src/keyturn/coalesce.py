@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
+from types import CoroutineType
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -38,7 +39,8 @@ _Batch = dict[Hashable, _Waiter[Item, Result]]
 
 
 class Coalescer(Generic[Item, Result]):
-    """Hands gathered items to ``call``, which returns a result for each, in their order.
+    """Hands gathered items to ``call``, which returns an outcome for each, in their order: its
+    result, the error that it met, or a coroutine that has yet to find out and then runs by itself.
 
     No two items of one ``key`` are under way at once: the later one waits until the other is
     answered. A call that raises fails all that it carried; but for ``RowUnavailable``, after which
@@ -75,6 +77,7 @@ class Coalescer(Generic[Item, Result]):
         self._watching: asyncio.TimerHandle | None = None
         self._under_way: set[Hashable] = set()
         self._lanes: set[asyncio.Task[None]] = set()
+        self._left_to_do: set[asyncio.Task[Result]] = set()
         self.calls = 0
         self.items = 0
 
@@ -92,9 +95,9 @@ class Coalescer(Generic[Item, Result]):
 
     async def drain(self) -> None:
         """Wait until nothing is waiting or under way."""
-        while self._waiting or self._lanes:
+        while self._waiting or self._lanes or self._left_to_do:
             self._start_calls()
-            await asyncio.wait(self._lanes)
+            await asyncio.wait(self._lanes | self._left_to_do)
 
     def _start_calls(self) -> None:
         self._starting = None
@@ -144,16 +147,26 @@ class Coalescer(Generic[Item, Result]):
         self.items += len(batch)
         waiters = batch.values()
         try:
-            results = await self._call([waiter.item for waiter in waiters])
-            for waiter, result in zip(waiters, results, strict=True):
-                if not waiter.future.done():
-                    waiter.future.set_result(result)
+            outcomes = await self._call([waiter.item for waiter in waiters])
+            for waiter, outcome in zip(waiters, outcomes, strict=True):
+                self._settle(waiter, outcome)
         except Exception as error:  # noqa: BLE001  whatever it was, each waiter is told
             if isinstance(error, RowUnavailable) and len(batch) > 1:
                 await self._run_alone(batch, error)
                 return
             for waiter in waiters:
                 _fail(waiter, error)
+
+    def _settle(self, waiter: _Waiter[Item, Result], outcome: Any) -> None:
+        if isinstance(outcome, CoroutineType):
+            task = asyncio.get_running_loop().create_task(outcome, context=waiter.context)
+            self._left_to_do.add(task)
+            task.add_done_callback(self._left_to_do.discard)
+            task.add_done_callback(partial(_pass_on, waiter))
+        elif isinstance(outcome, Exception):
+            _fail(waiter, outcome)
+        elif not waiter.future.done():
+            waiter.future.set_result(outcome)
 
     async def _run_alone(self, batch: _Batch[Item, Result], error: RowUnavailable) -> None:
         """Each by a call of its own, as one of them would fail them all again; one after the other,
@@ -176,6 +189,15 @@ def _task_of_first(
     """
     first = next(iter(batch.values()))
     return asyncio.get_running_loop().create_task(call, context=first.context)
+
+
+def _pass_on(waiter: _Waiter[Item, Result], task: asyncio.Task[Result]) -> None:
+    if task.cancelled():
+        _fail(waiter, StoreUnavailable("What was left to do was cancelled"))
+    elif isinstance(error := task.exception(), Exception):
+        _fail(waiter, error)
+    elif not waiter.future.done():
+        waiter.future.set_result(task.result())
 
 
 def _fail(waiter: _Waiter[Item, Result], error: Exception) -> None:

@@ -8,9 +8,13 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self
+
+import msgspec
 
 from .coalesce import Coalescer
 from .complaints import Complaints
@@ -25,6 +29,7 @@ from .core.errors import (
     RefreshSuperseded,
     RefreshTokenInvalid,
     RefreshTokenReused,
+    RowUnavailable,
     SessionExpired,
     SessionRevoked,
     SessionUnknown,
@@ -74,8 +79,28 @@ _LONGEST_EXCHANGE: Final = 1 / 6
 never less than a second, which a store may take on a bad day.
 """
 
+_Outcome = Tokens | Exception | Coroutine[Any, Any, Tokens]
+"""Of an exchange: what is answered, or what has yet to find out."""
 _TOLD: Final = {Verdict.RECOVER: EventKind.RECOVERED, Verdict.RESUME: EventKind.RESUMED}
 _OF_TIME: Final = (None, EndReason.IDLE, EndReason.ABSOLUTE)
+
+
+class _Exchange(msgspec.Struct, frozen=True, eq=False):
+    """A refresh token that is being exchanged: since when, and in whose context."""
+
+    token: str
+    presented: RefreshToken
+    began: float
+    context: Context
+
+
+class _Step(msgspec.Struct, frozen=True, eq=False):
+    """An exchange as it was judged by the row, and the turn that is to be written if it is one."""
+
+    exchange: _Exchange
+    session: Session | None
+    decision: Decision
+    turn: Swap | None
 
 
 class Sessions:
@@ -152,10 +177,13 @@ class Sessions:
         self._gets = Coalescer(
             self._get_all, key=lambda sid: sid, at_most=store.batch, lanes=store.lanes
         )
-        self._swaps = Coalescer(
-            self.store.swap, key=lambda swap: swap.old.sid, at_most=store.batch, lanes=store.lanes
+        self._exchanges: Coalescer[_Exchange, Any] = Coalescer(
+            self._exchange_all,
+            key=lambda exchange: exchange.presented.sid,
+            at_most=store.batch,
+            lanes=store.lanes,
         )
-        self._flights: dict[str, asyncio.Task[Tokens]] = {}
+        self._flights: dict[str, asyncio.Future[Tokens]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._checking: asyncio.Task[None] | None = None
         self._sound_until = float("-inf")
@@ -196,7 +224,7 @@ class Sessions:
         await asyncio.gather(*self._background, return_exceptions=True)
         await asyncio.gather(*self._flights.values(), return_exceptions=True)
         await self._gets.drain()
-        await self._swaps.drain()
+        await self._exchanges.drain()
         await self.store.close()
 
     async def load(self) -> None:
@@ -411,31 +439,99 @@ class Sessions:
         flight = self._flights.get(token)
         if flight is None:
             presented = refresh_token.parse(self.secrets, token)
-            flight = asyncio.create_task(self._exchange(token, presented))
-            self._flights[token] = flight
-            flight.add_done_callback(lambda done: self._land(token, done))
+            exchange = _Exchange(token, presented, self._steady_clock(), copy_context())
+            flight = self._flights[token] = self._exchanges.submit(exchange)
+            flight.add_done_callback(partial(self._land, token))
         return await asyncio.shield(flight)
 
-    def _land(self, token: str, flight: asyncio.Task[Tokens]) -> None:
+    def _land(self, token: str, flight: asyncio.Future[Tokens]) -> None:
         del self._flights[token]
         _see(flight)
 
-    async def _exchange(self, token: str, presented: RefreshToken) -> Tokens:
-        began = self._steady_clock()
+    async def _exchange_all(self, exchanges: Sequence[_Exchange]) -> list[_Outcome]:
+        """The everyday exchange, of many at once: one read, and one write if there are turns. What
+        more there is to do for one of them is left to do for it alone.
+        """
+        rows = await self.store.get([exchange.presented.sid for exchange in exchanges])
+        steps = [self._step(exchange, rows.get(exchange.presented.sid)) for exchange in exchanges]
+        turns = [step.turn for step in steps if isinstance(step, _Step) and step.turn]
+        won = iter(await self._swap_all(turns) if turns else ())
+        return [
+            self._outcome(step, step.turn and next(won)) if isinstance(step, _Step) else step
+            for step in steps
+        ]
+
+    def _step(self, exchange: _Exchange, session: Session | None) -> _Step | Exception:
+        try:
+            decision = self._judge(exchange, session)
+            return _Step(exchange, session, decision, self._turn(session, decision))
+        except Exception as error:  # noqa: BLE001  whatever it was, it is not the others' business
+            return error
+
+    def _judge(self, exchange: _Exchange, session: Session | None) -> Decision:
+        _check_genuine(exchange.presented, session)
+        self._check_in_time(exchange.began)
+        return decide(session, exchange.presented.generation, self.now(), self.policy)
+
+    def _turn(self, session: Session | None, decision: Decision) -> Swap | None:
+        """What is to be written of a session that lives on, if anything is."""
+        judged = decision.session
+        if session is None or judged is None or judged is session or judged.end_reason is not None:
+            return None
+        kind = _TOLD.get(decision.verdict)
+        if kind is None:
+            return Swap(session, judged)
+        event = Event(at=self.now(), kind=kind, user_id=session.user_id, sid=session.sid)
+        return Swap(session, judged, event)
+
+    async def _swap_all(self, turns: Sequence[Swap]) -> Sequence[bool | StoreUnavailable]:
+        """Whether each was written, or why that is not known."""
+        try:
+            return await self.store.swap(turns)
+        except RowUnavailable:  # nothing was done; each will be by itself
+            raise
+        except StoreUnavailable as error:
+            return [error] * len(turns)
+
+    def _outcome(self, step: _Step, won: object) -> _Outcome:
+        """What comes of it, if what was to be written is. ``won`` is what became of a turn."""
+        if isinstance(won, StoreUnavailable):
+            return self._answer_if_written(step, won) if self._is_single_use else won
+        if won is False or (won is None and step.decision.session is not step.session):
+            return self._exchange_alone(step.exchange)
+        try:
+            session = self._judged_session(step.exchange, step.decision)
+            if self._is_voided(session):
+                return self._hand_out_above_cutoff(step.exchange, step.decision, session)
+            return self._hand_out(step.exchange, step.decision, session)
+        except Exception as error:  # noqa: BLE001  as above
+            return error
+
+    async def _exchange_alone(self, exchange: _Exchange) -> Tokens:
+        """Until the row is, when that is carried out, as it was when it was judged."""
         for _ in range(_ATTEMPTS):
-            session = await self._genuine_row(presented, for_flight=True)
-            self._check_in_time(began)
-            decision = decide(session, presented.generation, self.now(), self.policy)
-            judged = decision.session
-            if judged is not session and not await self._carried_out(session, decision):
-                continue
-            self.observer.exchanged(decision.verdict, self._steady_clock() - began)
-            if judged is None or decision.handed_out is None:
-                raise _refusal(decision)
-            tokens = await self._hand_out(judged, decision.handed_out, presented, token)
-            self._check_in_time(began)
-            return tokens
+            session = await self._gets.submit(exchange.presented.sid)
+            decision = self._judge(exchange, session)
+            if await self._carried_out(session, decision):
+                judged = self._judged_session(exchange, decision)
+                return await self._hand_out_above_cutoff(exchange, decision, judged)
         raise StoreUnavailable("The session is being changed too fast to follow")
+
+    async def _carried_out(self, session: Session | None, decision: Decision) -> bool:
+        """Write what was decided, unless the row was changed since it was judged."""
+        if (turn := self._turn(session, decision)) is not None:
+            (won,) = await self._swap_all([turn])
+            return await self._wrote(turn, won) if isinstance(won, StoreUnavailable) else won
+        judged = decision.session
+        if session is None or judged is None or judged is session or judged.end_reason is None:
+            return True
+        return bool(await self._end([session.sid], judged.end_reason, session.generation))
+
+    async def _answer_if_written(self, step: _Step, error: StoreUnavailable) -> Tokens:
+        if step.turn is not None:
+            await self._wrote(step.turn, error)
+        judged = self._judged_session(step.exchange, step.decision)
+        return await self._hand_out_above_cutoff(step.exchange, step.decision, judged)
 
     def _check_in_time(self, began: float) -> None:
         """An exchange that is judged or answered late can log out an honest client, a lost answer
@@ -447,72 +543,46 @@ class Sessions:
         if window and self._steady_clock() - began > longest:
             raise StoreUnavailable("The exchange took too long to be answered")
 
-    async def _genuine_row(
-        self, presented: RefreshToken, *, for_flight: bool = False
-    ) -> Session | None:
-        """The row that the token names. Of an ended one the tag alone has to do as proof."""
-        session = await self._row(presented.sid, for_flight=for_flight)
-        if (
-            session is not None
-            and session.secret is not None
-            and not refresh_token.proves(presented, session.secret)
-        ):
-            raise RefreshTokenInvalid
-        return session
-
-    async def _carried_out(self, session: Session | None, decision: Decision) -> bool:
-        """Write what was decided, unless the row was changed since it was judged."""
-        judged = decision.session
-        if session is None or judged is None:
-            return True
-        if judged.end_reason is not None:
-            ended = await self._end([session.sid], judged.end_reason, session.generation)
-            return bool(ended)
-        return await self._won(session, judged, decision.verdict)
-
-    async def _won(self, session: Session, turned: Session, verdict: Verdict) -> bool:
-        kind = _TOLD.get(verdict)
-        event = None
-        if kind is not None:
-            event = Event(at=self.now(), kind=kind, user_id=session.user_id, sid=session.sid)
-        try:
-            return await self._swap(Swap(session, turned, event))
-        except StoreUnavailable:
-            if self.policy.recover or self.policy.retry_window:
-                raise  # the client's next try is a replay
-            return await self._wrote(turned)
-
-    async def _row(self, sid: str, *, for_flight: bool) -> Session | None:
-        """A flight is cancelled by nobody; others are, and must not give up a connection."""
-        if for_flight and self._alone:
-            return (await self.store.get([sid])).get(sid)
-        return await self._gets.submit(sid)
-
-    async def _swap(self, swap: Swap) -> bool:
-        if self._alone:
-            return (await self.store.swap([swap]))[0]
-        return await self._swaps.submit(swap)
-
-    @property
-    def _alone(self) -> bool:
-        """Whether there is one exchange only, which then need not gather with others."""
-        return len(self._flights) == 1
-
-    async def _wrote(self, turned: Session) -> bool:
-        """In strict single use a next try would be reuse, so the row itself is asked who won."""
-        session = await self._gets.submit(turned.sid)
-        if session is None or _generations(session) != _generations(turned):
-            raise StoreUnavailable
+    async def _wrote(self, turn: Swap, error: StoreUnavailable) -> bool:
+        """What became of a turn that met an error. In strict single use a next try would be reuse,
+        so the row itself is asked who won; else the next try is a replay.
+        """
+        if not self._is_single_use:
+            raise error
+        session = await self._gets.submit(turn.new.sid)
+        if session is None or _generations(session) != _generations(turn.new):
+            raise error
         return True
 
-    async def _hand_out(
-        self, session: Session, generation: int, presented: RefreshToken, token: str
+    @property
+    def _is_single_use(self) -> bool:
+        return not (self.policy.recover or self.policy.retry_window)
+
+    def _judged_session(self, exchange: _Exchange, decision: Decision) -> Session:
+        """The session that tokens are handed out of, now that what was decided is carried out."""
+        seconds = self._steady_clock() - exchange.began
+        exchange.context.run(self.observer.exchanged, decision.verdict, seconds)
+        if decision.session is None or decision.handed_out is None:
+            raise _refusal(decision)
+        return decision.session
+
+    async def _hand_out_above_cutoff(
+        self, exchange: _Exchange, decision: Decision, session: Session
     ) -> Tokens:
-        session = await self._above_cutoff(session)
+        return self._hand_out(exchange, decision, await self._above_cutoff(session))
+
+    def _hand_out(self, exchange: _Exchange, decision: Decision, session: Session) -> Tokens:
         access, lifetime = self._mint_access(session)
-        echoed = generation == presented.generation
-        refresh = token if echoed else self._mint_refresh(session, generation)
-        return self._tokens(session, access, lifetime, refresh, echoed=echoed)
+        generation = decision.handed_out or 0
+        echoed = generation == exchange.presented.generation
+        refresh = exchange.token if echoed else self._mint_refresh(session, generation)
+        tokens = self._tokens(session, access, lifetime, refresh, echoed=echoed)
+        self._check_in_time(exchange.began)
+        return tokens
+
+    def _is_voided(self, session: Session) -> bool:
+        cutoff = self._cutoffs.of(session.sid)
+        return cutoff is not None and session.version <= cutoff.version
 
     async def _above_cutoff(self, session: Session) -> Session:
         """The session with claims of a version that no cutoff known here voids.
@@ -565,7 +635,9 @@ class Sessions:
 
     async def _sid_of_refresh(self, token: str) -> str | None:
         try:
-            session = await self._genuine_row(refresh_token.parse(self.secrets, token))
+            presented = refresh_token.parse(self.secrets, token)
+            session = await self._gets.submit(presented.sid)
+            _check_genuine(presented, session)
         except RefreshTokenInvalid:
             return None
         return None if session is None else session.sid
@@ -939,7 +1011,17 @@ class Sessions:
         return [rows.get(sid) for sid in sids]
 
 
-def _see(task: asyncio.Task[Any]) -> None:
+def _check_genuine(presented: RefreshToken, session: Session | None) -> None:
+    """Of an ended session the tag alone has to do as proof."""
+    if (
+        session is not None
+        and session.secret is not None
+        and not refresh_token.proves(presented, session.secret)
+    ):
+        raise RefreshTokenInvalid
+
+
+def _see(task: asyncio.Future[Any]) -> None:
     """What it raised is no unhandled error, even where every caller has gone."""
     if not task.cancelled():
         task.exception()

@@ -9,6 +9,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Mapping,
     MutableMapping,
 )
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
@@ -18,7 +19,7 @@ from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.http import LONGEST_BODY, Request, Response, announces_too_much
 from keyturn.wire.request_ids import REQUEST_ID, given_id, serve_under
 
-__all__ = ["Answer", "App"]
+__all__ = ["Answer", "App", "send_response"]
 
 Answer = Callable[[Request], Awaitable[Response]]
 """What answers requests."""
@@ -73,40 +74,38 @@ class App:
             await send({"type": "websocket.close"})
 
     async def _serve(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        headers = scope["headers"]
         # A body that is refused for its length is not asked for.
-        body = b"" if announces_too_much(headers) else await _read_body(receive)
-        if body is None:
-            return
+        body = b"" if announces_too_much(scope["headers"]) else await _read_body(receive)
+        if body is not None:
+            await send_response(await self.respond(scope, body), receive, send)
+
+    async def respond(self, scope: Mapping[str, Any], body: bytes) -> Response:
+        """Answer a request that is there as a whole, for servers that can do without messages.
+
+        Args:
+            scope: of its connection, of kind ``http``.
+            body: all of it, or as much as shows that it is too long.
+        """
         client = scope.get("client")
         request = Request(
             scope["method"],
             self._own_path(scope),
             scope["query_string"],
-            headers,
+            scope["headers"],
             body,
             client[0] if client else "",
         )
         request_id = given_id(request, self._trusted_proxies) or secrets.token_hex(16)
         serve_under(request_id)
         response = await self._answer(request)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status,
-                "headers": [*response.headers, (REQUEST_ID, request_id.encode())],
-            }
-        )
-        if response.stream is None:
-            await send({"type": "http.response.body", "body": response.body})
-        else:
-            await _send_stream(response.stream, receive, send)
+        told = (*response.headers, (REQUEST_ID, request_id.encode()))
+        return Response(response.status, told, response.body, response.stream)
 
     def end_streams(self) -> None:
         """To be called as the server stops, before it waits for answers that have begun."""
         self._endpoints.end_streams()
 
-    def _own_path(self, scope: _Message) -> str:
+    def _own_path(self, scope: Mapping[str, Any]) -> str:
         """The path below the base path, which a proxy in front may have taken off already."""
         path: str = scope["path"]
         return path.removeprefix(scope.get("root_path") or self._base_path)
@@ -167,6 +166,16 @@ async def _read_body(receive: _Receive) -> bytes | None:
         length += len(chunks[-1])
         if length > LONGEST_BODY or not message.get("more_body", False):
             return b"".join(chunks)
+
+
+async def send_response(response: Response, receive: _Receive, send: _Send) -> None:
+    """Send a response as ASGI has it."""
+    headers = [*response.headers]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    if response.stream is None:
+        await send({"type": "http.response.body", "body": response.body})
+    else:
+        await _send_stream(response.stream, receive, send)
 
 
 async def _send_stream(stream: AsyncGenerator[bytes, None], receive: _Receive, send: _Send) -> None:

@@ -7,17 +7,27 @@ limit is answered in plain text, like all that the parser refuses, and the conne
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 from http import HTTPStatus
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from keyturn.integrations.asgi import App, send_response
+from keyturn.wire.http import Header, Response
 
 __all__ = ["SECONDS_IDLE", "Connection", "raise_file_limit"]
 
 SECONDS_IDLE: Final = 75
 """Longer than proxies keep idle connections, so that it is they who close them."""
 _OTHER_FILES: Final = 100
+
+log = logging.getLogger("keyturn")
 
 
 class Connection(HttpToolsProtocol):
@@ -41,6 +51,7 @@ class Connection(HttpToolsProtocol):
 
     _beyond_body = 0
     _in_request = False
+    _in_body = False
     _asking: asyncio.TimerHandle | None = None
     """Runs while it is the client's turn to send."""
     _taking: asyncio.TimerHandle | None = None
@@ -67,8 +78,11 @@ class Connection(HttpToolsProtocol):
             return
         if self._beyond_body > self.most_beyond_body:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif self._asking is None and self._client_is_to_send():
-            self._expect(self.seconds_for_headers)
+        elif self._asking is None:  # of a request that came as a whole, nothing is due
+            if self._in_body:
+                self._expect(self.seconds_for_body)
+            elif self._client_is_to_send():
+                self._expect(self.seconds_for_headers)
 
     def _client_is_to_send(self) -> bool:
         before_first = self.cycle is None
@@ -81,8 +95,17 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._expect(self.seconds_for_body)
+        self._expect(None)
+        self._in_body = True
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if not isinstance(app, App):
+            super()._start_asgi_task(cycle, app)
+            return
+        task = self.loop.create_task(_serve(cycle, app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def on_body(self, body: bytes) -> None:
         self._beyond_body -= len(body)
@@ -90,7 +113,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._expect(None)
-        self._in_request = False
+        self._in_request = self._in_body = False
         self._beyond_body = 0
         super().on_message_complete()
 
@@ -123,6 +146,55 @@ class Connection(HttpToolsProtocol):
             b"%bConnection: close\r\n\r\n%b" % (status, text, len(text), header, text)
         )
         self.transport.close()
+
+
+# ── requests and answers that are there as a whole ──────────────────────────────────────────────
+
+
+async def _serve(cycle: RequestResponseCycle, app: App) -> None:
+    """Without the messages of ASGI, which cost as much as what they carry, where both the request
+    and its answer are there as a whole; with them where either comes piece by piece.
+    """
+    if cycle.more_body or cycle.waiting_for_100_continue:
+        await cycle.run_asgi(app)  # type: ignore[arg-type]
+        return
+    try:
+        response = await app.respond(cycle.scope, bytes(cycle.body))
+        head = _head(response.status, [*cycle.default_headers, *response.headers])
+    except Exception:  # what answers requests does not raise, so this is nobody's fault but ours
+        log.exception("a request was not answered")
+        response, head = _FAILURE, _head(_FAILURE.status, [*_FAILURE.headers])
+    if response.stream is not None or cycle.flow.write_paused:
+        await send_response(response, cycle.receive, cycle.send)  # type: ignore[arg-type]
+    elif not cycle.disconnected:
+        _write(cycle, head, response.body)
+    cycle.on_response = _nothing  # else it and its connection would keep each other
+
+
+_FAILURE: Final = Response(503, [(b"content-length", b"0"), (b"retry-after", b"1")])
+
+
+def _nothing() -> None:
+    pass
+
+
+def _write(cycle: RequestResponseCycle, head: bytes, body: bytes) -> None:
+    closing = b"" if cycle.keep_alive else b"connection: close\r\n"
+    cycle.transport.write(b"%b%b\r\n%b" % (head, closing, body))
+    cycle.response_started = cycle.response_complete = True
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+
+
+def _head(status: int, headers: list[Header]) -> bytes:
+    """Raises ValueError if a header would begin another."""
+    lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers)]
+    head = b"".join(lines)
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        raise ValueError("a header with a line break")
+    return head
 
 
 def raise_file_limit() -> None:

@@ -17,9 +17,11 @@ COMMON_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @contextmanager
-def counting_together(settings: Settings) -> Iterator[None]:
-    """Within, the processes that are forked count together, if anybody may see what."""
-    if not settings.metrics_token:
+def counting_together(settings: Settings, workers: int) -> Iterator[None]:
+    """Within, the processes that are forked count together, if anybody may see what. One alone
+    does without the files, which cost it more than counting.
+    """
+    if workers == 1 or not settings.metrics_token:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="keyturn-metrics-") as folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -126,9 +127,9 @@ class Figures(Observer):
         _refusals.labels(code).inc()
 
     def called_store(self, operation: str, rows: int, seconds: float, *, failed: bool) -> None:
-        _store_seconds.labels(operation).observe(seconds)
+        _store_seconds_of(operation).observe(seconds)
         if operation in {"get", "swap"}:
-            _store_rows.labels(operation).observe(rows)
+            _store_rows_of(operation).observe(rows)
         if failed:
             _store_failures.labels(operation).inc()
 
@@ -142,8 +143,31 @@ class Figures(Observer):
 
 def count_request(method: str, path: str, status: int, seconds: float) -> None:
     """A request that was answered; method and path are each one of a few."""
-    _request_seconds.labels(path).observe(seconds)
-    _requests.labels(method, path, status).inc()
+    _seconds_of(path).observe(seconds)
+    _requests_of(method, path, status).inc()
+
+
+# To find a counter by its labels costs more than to count.
+
+
+@cache
+def _seconds_of(path: str) -> Histogram:
+    return _request_seconds.labels(path)
+
+
+@cache
+def _store_seconds_of(operation: str) -> Histogram:
+    return _store_seconds.labels(operation)
+
+
+@cache
+def _store_rows_of(operation: str) -> Histogram:
+    return _store_rows.labels(operation)
+
+
+@cache
+def _requests_of(method: str, path: str, status: int) -> Counter:
+    return _requests.labels(method, path, status)
 
 
 def show_start(database: str) -> None:

@@ -80,7 +80,7 @@ def serve(
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(json.dumps({"url": url}) if as_json else f"Keyturn listens on {url}", flush=True)  # noqa: T201
-    with counting_together(settings):
+    with counting_together(settings, workers):
         if workers > 1:
             return _supervise(settings, listener, workers, as_json=as_json)
         _work(settings, listener)

@@ -18,6 +18,7 @@ __all__ = ["read"]
 
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 
+_JSON: Final = b"application/json"
 _LONGEST_NAME_TOLD: Final = 64
 
 
@@ -52,8 +53,8 @@ def _fields(kind: type[msgspec.Struct]) -> dict[str, FieldInfo]:
 
 
 def _members(request: Request) -> dict[str, Any]:
-    media_type = (request.header(b"content-type") or b"").partition(b";")[0]
-    if media_type.strip().lower() != b"application/json":
+    media_type = request.header(b"content-type") or b""
+    if media_type != _JSON and media_type.partition(b";")[0].strip().lower() != _JSON:
         raise UnsupportedMediaType
     try:
         members = _DECODER.decode(request.body.decode())

@@ -97,7 +97,7 @@ class Endpoints:
     def _finish(self, request: Request, response: Response) -> Response:
         finished = [*response.headers, *self._standing_headers]
         finished += headers.cors(request.header(b"origin"), self._trusted_at(request.path))
-        if all(name != b"cache-control" for name, _ in response.headers):
+        if b"cache-control" not in dict(response.headers):
             finished.append(headers.NO_STORE)
         if response.status not in {204, 304} and response.stream is None:
             finished.append((b"content-length", b"%d" % len(response.body)))

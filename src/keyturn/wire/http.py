@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from functools import cached_property
-from typing import Final
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -31,7 +30,7 @@ LONGEST_HEADERS: Final = 32 * 1024
 _BLANK: Final = b" \t"
 
 
-class Request(msgspec.Struct, frozen=True, dict=True):
+class Request(msgspec.Struct, frozen=True, eq=False):
     """What a client asks. ``path`` is without percent-encoding and base path, ``client`` the
     address of the connection's other end.
     """
@@ -42,13 +41,17 @@ class Request(msgspec.Struct, frozen=True, dict=True):
     headers: Sequence[Header]
     body: bytes
     client: str
+    _found: dict[str, Any] = {}
+    """What was looked for before; several look for the same."""
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a header. Of one that is repeated all values, joined as in RFC 9110,
         section 5.3: where only one makes sense, that is no value that anything is compared with.
         """
-        values = [value for key, value in self.headers if key == name]
-        return b", ".join(values) if values else None
+        found: dict[bytes, bytes] | None = self._found.get("headers")
+        if found is None:
+            found = self._found["headers"] = _by_name(self.headers)
+        return found.get(name)
 
     def cookie(self, name: bytes) -> Sequence[str]:
         """The different values of a cookie, in their order.
@@ -57,18 +60,30 @@ class Request(msgspec.Struct, frozen=True, dict=True):
         no look-alike passes for ours. Values are never unquoted, and a semicolon always ends one:
         no cookie that a browser sends has a semicolon in it (RFC 6265bis, section 5.6).
         """
-        return self._cookies.get(name, ())
+        found: dict[bytes, dict[str, None]] | None = self._found.get("cookies")
+        if found is None:
+            lines = [line for header, line in self.headers if header == b"cookie"]
+            found = self._found["cookies"] = _cookies_in(lines)
+        return list(found.get(name, ()))
 
-    @cached_property
-    def _cookies(self) -> Mapping[bytes, Sequence[str]]:
-        found: dict[bytes, dict[str, None]] = {}
-        for header, line in self.headers:
-            for pair in line.split(b";") if header == b"cookie" else ():
-                name, equals, value = pair.partition(b"=")
-                if equals:
-                    values = found.setdefault(name.strip(_BLANK), {})
-                    values[value.strip(_BLANK).decode("latin-1")] = None
-        return {name: list(values) for name, values in found.items()}
+
+def _by_name(headers: Iterable[Header]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        found[name] = b"%b, %b" % (found[name], value) if name in found else value
+    return found
+
+
+def _cookies_in(lines: Iterable[bytes]) -> dict[bytes, dict[str, None]]:
+    """The values of each, once, as the keys of a dict: they stay in their order."""
+    found: dict[bytes, dict[str, None]] = {}
+    for line in lines:
+        for pair in line.split(b";"):
+            name, equals, value = pair.partition(b"=")
+            if equals:
+                values = found.setdefault(name.strip(_BLANK), {})
+                values[value.strip(_BLANK).decode("latin-1")] = None
+    return found
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -87,7 +102,10 @@ def check_size(request: Request) -> None:
         HeadersTooLarge: the headers are over ``LONGEST_HEADERS``.
         BodyTooLarge: the body is over ``LONGEST_BODY``, or is announced to be.
     """
-    if sum(len(name) + len(value) for name, value in request.headers) > LONGEST_HEADERS:
+    length = 0
+    for name, value in request.headers:
+        length += len(name) + len(value)
+    if length > LONGEST_HEADERS:
         raise HeadersTooLarge
     if len(request.body) > LONGEST_BODY or announces_too_much(request.headers):
         raise BodyTooLarge
@@ -95,9 +113,11 @@ def check_size(request: Request) -> None:
 
 def announces_too_much(headers: Sequence[Header]) -> bool:
     """Whether the body need not be read, as it is going to be refused for its length."""
-    return any(
-        name == b"content-length"
-        and value.isdigit()
-        and (len(value) > len(str(LONGEST_BODY)) or int(value) > LONGEST_BODY)
-        for name, value in headers
-    )
+    for name, value in headers:
+        if (
+            name == b"content-length"
+            and value.isdigit()
+            and (len(value) > len(str(LONGEST_BODY)) or int(value) > LONGEST_BODY)
+        ):
+            return True
+    return False
