@@ -17,13 +17,13 @@ import pytest
 
 import keyturn
 from keyturn.core import base64url
-from keyturn.integrations.asgi import App
 from keyturn.sessions import Sessions
 from keyturn.stores import open_store
 from keyturn.stores.base import Store
 from tests.support import Clock, loaded
-from tests.wire.support import CLIENT, REFRESH, Site, site
+from tests.wire.support import site
 
+from .browsers import Browser
 from .clients import AT_ONCE, PAST_WINDOW, Client, Crowd
 
 CALLS: Final = {
@@ -111,51 +111,12 @@ async def calls_over_http() -> tuple[int, int]:
     """Of a turn, and of a check."""
     clock = Clock()
     async with site(clock) as here:
-        browser = _Browser(here, (await here.log_in()).refresh_token)
+        browser = Browser(here, (await here.log_in()).refresh_token)
         for act in (browser.turn, browser.check):
             clock.sleep(PAST_WINDOW)
             await act()
         clock.sleep(PAST_WINDOW)
         return await calls_of(browser.turn), await calls_of(browser.check)
-
-
-class _Browser:
-    """It holds cookies, and a server between it and the application adds nothing."""
-
-    def __init__(self, here: Site, refresh_token: str) -> None:
-        self._app = App(here.endpoints)
-        self._cookies = {REFRESH: refresh_token}
-
-    async def turn(self) -> None:
-        before = self._cookies[REFRESH]
-        await self._ask("POST", "/refresh-token")
-        assert self._cookies[REFRESH] != before
-
-    async def check(self) -> None:
-        await self._ask("GET", "/me")
-
-    async def _ask(self, method: str, path: str) -> None:
-        cookies = "; ".join("=".join(each) for each in self._cookies.items())
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "query_string": b"",
-            "headers": [(b"user-agent", b"Mozilla/5.0"), (b"cookie", cookies.encode())],
-            "client": (CLIENT, 4711),
-        }
-        await self._app(scope, _no_body, self._take)
-
-    async def _take(self, message: Any) -> None:
-        for name, value in message.get("headers", ()):
-            if name == b"set-cookie":
-                cookie, _, token = value.decode().partition(";")[0].partition("=")
-                self._cookies[cookie] = token
-        assert message.get("status", 200) == 200
-
-
-async def _no_body() -> dict[str, Any]:
-    return {"type": "http.request", "body": b""}
 
 
 async def everything_counted(database: str) -> dict[str, float]:
