@@ -37,8 +37,10 @@ class Pgbench:
         await connection.execute(_ROWS, self._clients * _APART)
         await connection.execute("VACUUM ANALYZE bare")
 
-    async def run(self, connection: Any, *limit: str) -> int:
-        """How many transactions it made: each compared and swapped."""
+    async def run(self, connection: Any, *limit: str) -> tuple[int, float]:
+        """How many transactions it made, each of which compared and swapped; and how many a second,
+        once it was connected.
+        """
         await connection.execute("UPDATE bare SET hash = '0' WHERE hash <> '0'")
         where = ["--host", self._server.folder, "--port", str(self._server.port)]
         done = await asyncio.to_thread(
@@ -52,7 +54,8 @@ class Pgbench:
         )  # fmt: skip
         await self._server.until(_ALL_GONE)
         assert "number of failed transactions: 0 " in done.stdout, done.stdout
-        return int(re.findall(r"actually processed: (\d+)", done.stdout)[0])
+        made = re.findall(r"actually processed: (\d+)", done.stdout)[0]
+        return int(made), float(re.findall(r"tps = ([\d.]+)", done.stdout)[0])
 
 
 _APART = 50
