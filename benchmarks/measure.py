@@ -7,10 +7,21 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["calibration_us", "cpu_seconds", "heading", "median_of", "per_call_us", "shown"]
+__all__ = [
+    "calibration_us",
+    "cpu_seconds",
+    "heading",
+    "in_turns_us",
+    "median_of",
+    "per_call_us",
+    "ratios",
+    "shown",
+]
+
+_SLICES = 10
 
 
 def per_call_us(work: Callable[[], object], calls: int) -> float:
@@ -19,6 +30,17 @@ def per_call_us(work: Callable[[], object], calls: int) -> float:
     for _ in range(calls):
         work()
     return (time.process_time_ns() - began) / calls / 1000
+
+
+def in_turns_us(works: Mapping[str, Callable[[], object]], calls: int) -> dict[str, float]:
+    """As ``per_call_us`` of each, in slices that take turns: so a machine that is slow for a while
+    is slow for all of them.
+    """
+    spent = dict.fromkeys(works, 0.0)
+    for _ in range(_SLICES):
+        for name, work in works.items():
+            spent[name] += per_call_us(work, calls // _SLICES)
+    return {name: total / _SLICES for name, total in spent.items()}
 
 
 def calibration_us() -> float:
@@ -41,6 +63,11 @@ def _ticks(pid: str) -> int:
 
 def median_of(figures: Sequence[float]) -> float:
     return statistics.median(figures)
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Of what was measured right after each other, round by round."""
+    return [one / other for one, other in zip(ours, theirs, strict=True)]
 
 
 def shown(figures: Sequence[float], digits: int = 1) -> str:

@@ -21,6 +21,8 @@ from keyturn import Sessions, open_store
 from .measure import cpu_seconds, heading, median_of, shown
 from .turning import Callers, sessions_on, show_turns
 
+__all__ = ["log_position", "run", "show_alone", "written_since"]
+
 CALLERS = 256
 ALONE = 3000
 
@@ -39,10 +41,10 @@ async def _run(server: Server) -> None:
     clocks = {"Python": time.process_time, "PostgreSQL": lambda: cpu_seconds(server.pid)}
     async with sessions_on(store) as sessions:
         callers = await Callers.sign_in(sessions, CALLERS)
-        before = await _log_position(connection)
+        before = await log_position(connection)
         turns = await show_turns(sessions, callers, clocks)
         await _show_log(connection, before, turns)
-        await _show_alone(sessions, connection)
+        await show_alone(sessions, connection)
     # Its connections have ended, and told their statistics.
     updated, hot = await connection.fetchrow(_UPDATES)
     print(f"updates that are HOT                  {hot / updated:.2%}")
@@ -56,28 +58,34 @@ _UPDATES = """
 # ── the log ─────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _log_position(connection: Any) -> str:
-    """How far it has been written to the disk."""
+async def log_position(connection: Any) -> str:
+    """How far the log has been written to the disk."""
     return await connection.fetchval("SELECT pg_current_wal_flush_lsn()")
 
 
 async def _show_log(connection: Any, before: str, turns: int) -> None:
     """What it grew by, without the images of whole pages that follow each checkpoint."""
-    after = await _log_position(connection)
-    written, images = await connection.fetchrow(_WRITTEN, before, after)
-    print(f"bytes of log a turn                   {(written - images) / turns:.0f}")
+    written, images = await written_since(connection, before)
+    print(f"bytes of log a turn                   {written / turns:.0f}")
     print(f"images of pages: bytes a turn         {images / turns:.0f}")
 
 
+async def written_since(connection: Any, before: str) -> tuple[int, int]:
+    """Bytes of records, and of images of pages."""
+    after = await log_position(connection)
+    return tuple(await connection.fetchrow(_WRITTEN, before, after))
+
+
 _WRITTEN = """
-    SELECT pg_wal_lsn_diff($2::pg_lsn, $1::pg_lsn)::bigint, sum(fpi_size)::bigint
+    SELECT pg_wal_lsn_diff($2::pg_lsn, $1::pg_lsn)::bigint - sum(fpi_size)::bigint,
+        sum(fpi_size)::bigint
     FROM pg_get_wal_stats($1, $2)"""
 
 
 # ── one caller alone ────────────────────────────────────────────────────────────────────────────
 
 
-async def _show_alone(sessions: Sessions, connection: Any) -> None:
+async def show_alone(sessions: Sessions, connection: Any) -> None:
     """Beside the least that can be done: one row read by its key, one written, one signature."""
     callers = await Callers.sign_in(sessions, 1)
     plain = await _Plain.sign_in(sessions, connection)

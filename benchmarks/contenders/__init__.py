@@ -1,6 +1,15 @@
 """Those that Keyturn is measured beside, and Keyturn itself."""
 
-from . import better_auth, classic, oidc_provider
+from . import (
+    allauth,
+    better_auth,
+    classic,
+    fastapi_users,
+    flask_jwt,
+    oauth_toolkit,
+    oidc_provider,
+    simplejwt,
+)
 from .keyturn import KEYTURN
 
 __all__ = ["CONTENDERS"]
@@ -12,4 +21,11 @@ CONTENDERS = (
     oidc_provider.CONTENDER,
     better_auth.RENEWING,
     better_auth.CHECKING,
+    simplejwt.SIMPLEJWT,
+    allauth.ALLAUTH,
+    oauth_toolkit.OAUTH_TOOLKIT,
+    oauth_toolkit.OAUTH_TOOLKIT_WITH_GRACE,
+    flask_jwt.FLASK_JWT,
+    fastapi_users.FASTAPI_USERS_JWT,
+    fastapi_users.FASTAPI_USERS_DATABASE,
 )
