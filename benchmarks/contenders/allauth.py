@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .model import PASSWORD, Ask, Contender, Packages
-from .python import DJANGO, SEED, SERVE
+from .python import DJANGO, SEED, gunicorn
 
 __all__ = ["ALLAUTH"]
 
@@ -29,7 +29,7 @@ ALLAUTH: Final = Contender(
     ),
     application="django_allauth.py",
     seed=SEED,
-    serve=SERVE,
+    serve=gunicorn("django_allauth"),
     asks={
         "exchange": Ask(
             "POST",
@@ -49,4 +49,5 @@ ALLAUTH: Final = Contender(
         # Answered by 401 where it succeeds: whoever asks is not signed in any more.
         "logout": Ask("DELETE", "/_allauth/app/v1/auth/session", _BEARER, presents="access"),
     },
+    workers=(1, 2),
 )

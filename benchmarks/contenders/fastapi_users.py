@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import quote_plus
 
 from .model import PASSWORD, Ask, Contender, Packages
-from .python import SEED, SERVE
+from .python import SEED
 
 __all__ = ["FASTAPI_USERS_DATABASE", "FASTAPI_USERS_JWT"]
 
@@ -19,8 +19,9 @@ def _contender(strategy: str, design: str) -> Contender:
         packages=_PACKAGES,
         application="fastapi_with_users.py",
         seed=SEED,
-        serve=SERVE,
+        serve=_UVICORN,
         environment={"STRATEGY": strategy},
+        workers=(1, 2),
         asks={
             "check": Ask("GET", "/me", bearer, presents="access"),
             "login": Ask(
@@ -35,6 +36,11 @@ def _contender(strategy: str, design: str) -> Contender:
     )
 
 
+_UVICORN: Final = (
+    "{bin}/uvicorn", "--app-dir", "{programs}", "--host", "127.0.0.1", "--port", "{port}",
+    "--workers", "{workers}", "--loop", "uvloop", "--http", "httptools",
+    "--log-level", "error", "--no-access-log", "fastapi_with_users:application",
+)  # fmt: skip
 _PACKAGES: Final = Packages(
     "pip",
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .model import PASSWORD, Ask, Contender, Packages
-from .python import GUNICORN, PSYCOPG, SEED, SERVE
+from .python import GUNICORN, PSYCOPG, SEED, gunicorn
 
 __all__ = ["FLASK_JWT"]
 
@@ -35,7 +35,7 @@ FLASK_JWT: Final = Contender(
     ),
     application="flask_jwt.py",
     seed=SEED,
-    serve=SERVE,
+    serve=gunicorn("flask_jwt"),
     asks={
         "exchange": Ask("POST", "/refresh", _BEARER, next_after='"refresh_token":"'),
         "check": Ask("GET", "/me", _BEARER, presents="access"),
@@ -48,4 +48,5 @@ FLASK_JWT: Final = Contender(
         ),
         "logout": Ask("DELETE", "/logout", _BEARER),
     },
+    workers=(1, 2),
 )

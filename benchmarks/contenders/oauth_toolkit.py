@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import quote_plus
 
 from .model import PASSWORD, Ask, Contender, Packages
-from .python import DJANGO, SEED, SERVE
+from .python import DJANGO, SEED, gunicorn
 
 __all__ = ["OAUTH_TOOLKIT", "OAUTH_TOOLKIT_WITH_GRACE"]
 
@@ -23,9 +23,10 @@ def _contender(name: str, grace_seconds: int) -> Contender:
         packages=_PACKAGES,
         application="django_oauth_toolkit.py",
         seed=SEED,
-        serve=SERVE,
+        serve=gunicorn("django_oauth_toolkit"),
         asks=_ASKS,
         environment={"GRACE_SECONDS": str(grace_seconds)},
+        workers=(1, 2),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .model import PASSWORD, Ask, Contender, Packages
-from .python import DJANGO, SEED, SERVE
+from .python import DJANGO, SEED, gunicorn
 
 __all__ = ["SIMPLEJWT"]
 
@@ -26,7 +26,7 @@ SIMPLEJWT: Final = Contender(
     ),
     application="django_simplejwt.py",
     seed=SEED,
-    serve=SERVE,
+    serve=gunicorn("django_simplejwt"),
     asks={
         "exchange": Ask(
             "POST", "/token/refresh/", _JSON, '{"refresh":"{token}"}', next_after='"refresh":"'
@@ -41,4 +41,5 @@ SIMPLEJWT: Final = Contender(
         ),
         "logout": Ask("POST", "/token/blacklist/", _JSON, '{"refresh":"{token}"}'),
     },
+    workers=(1, 2),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from common import ACCESS_LIFETIME, REFRESH_LIFETIME, Session, gunicorn, main
+from common import ACCESS_LIFETIME, REFRESH_LIFETIME, Session, main
 from django_project import add_users, configure
 
 _BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
@@ -100,4 +100,4 @@ def _signed_in(user: Any) -> tuple[Row, Session]:
 
 
 if __name__ == "__main__":
-    main(seed, gunicorn)
+    main(seed)

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from common import ACCESS_LIFETIME, Session, gunicorn, main
+from common import ACCESS_LIFETIME, Session, main
 from django_project import add_users, configure
 
 configure(
@@ -83,4 +83,4 @@ def _rows(client: Application, user: Any, session: Session) -> tuple[AccessToken
 
 
 if __name__ == "__main__":
-    main(seed, gunicorn)
+    main(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from common import ACCESS_LIFETIME, REFRESH_LIFETIME, Session, gunicorn, main
+from common import ACCESS_LIFETIME, REFRESH_LIFETIME, Session, main
 from django_project import add_users, configure
 
 configure(
@@ -70,4 +70,4 @@ def _sessions(names: Sequence[str], password: str) -> Iterator[Session]:
 
 
 if __name__ == "__main__":
-    main(seed, gunicorn)
+    main(seed)

@@ -6,10 +6,8 @@ import asyncio
 import hashlib
 import os
 import secrets
-import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Annotated
 
 from common import ACCESS_LIFETIME, SECRET, Session, main
@@ -126,7 +124,7 @@ async def me(
     return {"id": str(user.id)}
 
 
-# ── the seed, and the server ────────────────────────────────────────────────────────────────────
+# ── the seed ────────────────────────────────────────────────────────────────────────────────────
 
 
 def seed(names: Sequence[str], password: str) -> list[Session]:
@@ -154,14 +152,5 @@ async def _tokens(session: AsyncSession, users: Sequence[User]) -> Sequence[str]
     return [row.token for row in rows]
 
 
-def uvicorn(port: str, workers: str) -> Sequence[str]:
-    program = Path(sys.argv[0]).resolve()
-    return [
-        "uvicorn", "--app-dir", str(program.parent), "--host", "127.0.0.1", "--port", port,
-        "--workers", workers, "--loop", "uvloop", "--http", "httptools",
-        "--log-level", "error", "--no-access-log", f"{program.stem}:application",
-    ]  # fmt: skip
-
-
 if __name__ == "__main__":
-    main(seed, uvicorn)
+    main(seed)

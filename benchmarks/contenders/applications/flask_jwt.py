@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from common import ACCESS_LIFETIME, REFRESH_LIFETIME, SECRET, Session, gunicorn, main
+from common import ACCESS_LIFETIME, REFRESH_LIFETIME, SECRET, Session, main
 from flask import Flask, Response, abort, jsonify, request
 from flask_jwt_extended import (
     JWTManager,
@@ -143,4 +143,4 @@ def seed(names: Sequence[str], password: str) -> list[Session]:
 
 
 if __name__ == "__main__":
-    main(seed, gunicorn)
+    main(seed)
