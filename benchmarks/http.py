@@ -29,7 +29,7 @@ SECONDS: Final = 3
 SECONDS_TO_WARM: Final = 5
 SESSIONS: Final = 4000
 CONNECTIONS: Final = (32, 1, 256)
-ASKED: Final = ("exchange", "check", "login")
+ASKED: Final = ("check", "exchange", "login")  # an exchange may end the access token before it
 
 
 class Row(msgspec.Struct, frozen=True):

@@ -526,8 +526,10 @@ def sweeping(table: str, key: str, old: str) -> str:
 
 
 def sweeping_oldest(table: str, old: str, *, key: str = "id") -> str:
-    """As ``sweeping``, of so many of the oldest rows."""
-    oldest = f"{key} IN (SELECT {key} FROM keyturn.{table} ORDER BY {key} LIMIT $1)"
+    """As ``sweeping``, of so many of the oldest rows. They are an array, as the planner of a
+    subquery whose limit it does not know reads the whole table.
+    """
+    oldest = f"{key} = ANY (ARRAY(SELECT {key} FROM keyturn.{table} ORDER BY {key} LIMIT $1))"
     return sweeping(table, key, f"{oldest} AND {old}")
 
 
