@@ -1,5 +1,5 @@
-"""Keyturn beside what people use today, over HTTP: what an exchange costs, an authenticated request,
-a login without its hashing.
+"""Keyturn beside what people use today, over HTTP: what an exchange costs, an authenticated
+request, a login without its hashing.
 
 In each round every contender is started anew on a database of its own, warmed up, and asked. All
 share one PostgreSQL. With two cores, one worker has one of them for itself; database and load share
