@@ -56,8 +56,11 @@ def this_machine(packages: Mapping[str, Mapping[str, str]] | None = None) -> Mac
 
 
 def _told(*command: str | Path) -> str:
-    """What a program prints; wrk's own version comes with a failure."""
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
+    """What a program prints, if it is there; wrk tells its version and fails."""
+    try:
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
+    except FileNotFoundError:
+        return ""
 
 
 def _first(pattern: str, text: str) -> str:
