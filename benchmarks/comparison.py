@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from .contenders import KEYTURN
+from .contenders.keyturn import KEYTURN
 from .measure import median_of
 from .trial import Cost
 
