@@ -49,13 +49,19 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help=f"{', '.join(_BENCHMARKS)}; or all of them"
     )
     parser.add_argument(
-        "--rounds", type=int, default=http.ROUNDS, metavar="N", help="of http (%(default)s)"
+        "--rounds", type=_positive, default=http.ROUNDS, metavar="N", help="of http (%(default)s)"
     )
     parser.add_argument(
         "--only", action="append", default=[], metavar="SUBSTRING",
         help="of http, the contenders with that in their names, shown and not written; repeatable",
     )  # fmt: skip
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, and is {text!r}")
+    return int(text)
 
 
 def main(arguments: list[str]) -> int:

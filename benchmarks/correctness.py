@@ -124,7 +124,7 @@ def _quick(trial: Trial) -> Row:
         else None,
         logout=_log_out(trial, held[-1]) if {"check", "logout"} <= {*contender.asks} else None,
     )
-    _tell(f"{contender.name}: races {row.races}, {row.logout}")
+    _tell(f"{contender.name} has raced")
     return row
 
 

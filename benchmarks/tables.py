@@ -24,7 +24,6 @@ _NOT_OFFERED: Final = "not offered"
 def ran_on(machine: Machine, rows: Sequence[Row]) -> str:
     """In a sentence, and the versions of everything."""
     loops = [row.calibration_us for row in rows]
-    rounds = len({row.round for row in rows})
     packages = [
         f"- `{program}`: {', '.join(f'{name} {version}' for name, version in versions.items())}"
         for program, versions in machine.packages.items()
@@ -32,11 +31,16 @@ def ran_on(machine: Machine, rows: Sequence[Row]) -> str:
     where = (
         f"{machine.cpu}, {machine.cores} cores, Linux {machine.kernel}, PostgreSQL "
         f"{machine.postgresql}, Python {machine.python}, Node.js {machine.node}, wrk "
-        f"{machine.wrk}; {rounds} rounds. The calibration loop took "
+        f"{machine.wrk}; {_rounds(rows)}. The calibration loop took "
         f"{_with_spread(spread_of(loops), 1)} µs."
     )
     versions = ["<details><summary>Versions</summary>", "", *packages, "", "</details>"]
     return "\n".join([where, "", *versions])
+
+
+def _rounds(rows: Sequence[Row]) -> str:
+    count = len({row.round for row in rows})
+    return "1 round" if count == 1 else f"{count} rounds"
 
 
 def costs(rows: Sequence[Row]) -> str:
@@ -72,8 +76,8 @@ def _long_line(each: Compared) -> list[str]:
         each.contender,
         _ratio(each.ratio),
         _with_spread(each.spread(lambda row: row.cost.load.a_second)),
-        _number(each.median(lambda row: row.cost.load.p50_ms), 1),
-        _number(each.median(lambda row: row.cost.load.p99_ms), 1),
+        _number(each.median(lambda row: row.cost.load.p50_ms), 2),
+        _number(each.median(lambda row: row.cost.load.p99_ms), 2),
         f"{server} + {database}" if in_postgres else server,
         _number(each.median(lambda row: row.cost.memory_mb)),
         _NONE if each.statements is None else _number(each.statements, 1),
@@ -94,8 +98,8 @@ def _short(rows: Sequence[Row], asked: str, connections: int, workers: int) -> s
             each.contender,
             _ratio(each.ratio),
             _with_spread(each.spread(lambda row: row.cost.load.a_second)),
-            _number(each.median(lambda row: row.cost.load.p50_ms), 1),
-            _number(each.median(lambda row: row.cost.load.p99_ms), 1),
+            _number(each.median(lambda row: row.cost.load.p50_ms), 2),
+            _number(each.median(lambda row: row.cost.load.p99_ms), 2),
             _number(each.median(total_us)),
         ]
         for each in compared(rows, asked, connections=connections, workers=workers)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from benchmarks.correctness import Logout, Race, Theft
-from benchmarks.tables import behaviour, costs
+from benchmarks.report import Machine
+from benchmarks.tables import behaviour, costs, ran_on
 
 from benchmarks import correctness
 from tests.benchmarks.loads import MEASURE, row
@@ -23,8 +24,8 @@ def test_a_line_tells_what_an_answer_costs() -> None:
     assert lines["other"] == [
         "**8.00** (8.00 to 8.00)",
         "4\N{NO-BREAK SPACE}000 (4\N{NO-BREAK SPACE}000 to 4\N{NO-BREAK SPACE}000)",
-        "7.5",
-        "20.0",
+        "7.50",
+        "20.00",
         "1\N{NO-BREAK SPACE}900 (1\N{NO-BREAK SPACE}900 to 1\N{NO-BREAK SPACE}900) + 100",
         "60",
         "3.0",
@@ -32,6 +33,21 @@ def test_a_line_tells_what_an_answer_costs() -> None:
         "11 %",
     ]
     assert lines[MEASURE][-1] == "50 %"
+
+
+def test_where_it_ran_is_said_once() -> None:
+    """With every version, and how alike the machine was to itself."""
+    machine = Machine(
+        cpu="a processor", cores=2, kernel="6.1", python="3.11", node="20.1", postgresql="15.2",
+        wrk="4.1", calibration_us=10, packages={"app": {"library": "1.2", "other": "3"}},
+    )  # fmt: skip
+    text = ran_on(machine, [row(), row(round=2)])
+
+    assert text.startswith(
+        "a processor, 2 cores, Linux 6.1, PostgreSQL 15.2, Python 3.11, Node.js 20.1, wrk 4.1; "
+        "2 rounds. The calibration loop took 10.0 (10.0 to 10.0) µs."
+    )
+    assert "- `app`: library 1.2, other 3" in text
 
 
 def test_a_database_in_the_server_has_no_figures_of_its_own() -> None:
