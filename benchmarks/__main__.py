@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import platform
 import sys
+from functools import partial
 
 from keyturn import __version__
 
 from . import (
     enumeration,
     growth,
+    http,
     imports,
     instructions,
     ledger,
@@ -24,6 +27,7 @@ from . import (
 )
 
 _BENCHMARKS = {
+    "http": http.run,
     "sessions": lambda: asyncio.run(sessions.run()),
     "postgres": postgres.run,
     "limits": limits.run,
@@ -39,15 +43,39 @@ _BENCHMARKS = {
 }
 
 
-def main(names: list[str]) -> int:
-    if not names or names == ["all"]:
-        names = list(_BENCHMARKS)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("scripts/bench", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(_BENCHMARKS)}; or all of them"
+    )
+    parser.add_argument(
+        "--rounds", type=_positive, default=http.ROUNDS, metavar="N", help="of http (%(default)s)"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="SUBSTRING",
+        help="of http, the contenders with that in their names, shown and not written; repeatable",
+    )  # fmt: skip
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, and is {text!r}")
+    return int(text)
+
+
+def main(arguments: list[str]) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    names = options.names if options.names not in ([], ["all"]) else [*_BENCHMARKS]
     if unknown := [name for name in names if name not in _BENCHMARKS]:
-        print(f"There is no benchmark {unknown[0]!r}: choose from {', '.join(_BENCHMARKS)}, all")
-        return 2
+        parser.error(
+            f"there is no benchmark {unknown[0]!r}: choose from {', '.join(_BENCHMARKS)}, all"
+        )
     print(f"keyturn {__version__}, Python {platform.python_version()}, {platform.machine()}")
+    benchmarks = {**_BENCHMARKS, "http": partial(http.run, options.rounds, options.only)}
     for name in names:
-        _BENCHMARKS[name]()
+        benchmarks[name]()
     return 0
 
 

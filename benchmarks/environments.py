@@ -11,7 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,8 @@ class Environment(msgspec.Struct, frozen=True):
     """The folder of the interpreter, and with pip of the programs that came with the packages."""
     modules: Path | None = None
     """The folder that programs must lie in to find the packages, where there is such a one."""
+    versions: Mapping[str, str] = {}
+    """Of the interpreter and of the packages, by name."""
 
     def place(self, application: Path) -> Path:
         """Put the program, with the others of its kind, which it may import, where it finds the
@@ -54,9 +56,20 @@ def installed(packages: Packages | None, folder_name: str) -> Environment:
         SystemExit: it cannot be made; says what to do.
     """
     if packages is None:
-        return Environment(Path(sys.executable).parent)
+        versions = {"Python": platform.python_version(), **_own_versions()}
+        return _shown(Environment(Path(sys.executable).parent, versions=versions), folder_name)
     install = {"pip": _with_pip, "npm": _with_npm}[packages.registry]
-    return install(packages.packages, _ROOT / folder_name)
+    return _shown(install(packages.packages, _ROOT / folder_name), folder_name)
+
+
+def _own_versions() -> dict[str, str]:
+    """Of Keyturn, and of what it needs to be one of the contenders."""
+    return {name: metadata.version(name) for name in ("keyturn", *_NEEDED)}
+
+
+_NEEDED: Final = (
+    "apsw", "asyncpg", "cryptography", "granian", "httptools", "msgspec", "uvicorn", "uvloop",
+)  # fmt: skip
 
 
 def _keep(folder: Path, wanted: Sequence[str], make: Callable[[], None]) -> None:
@@ -78,9 +91,10 @@ def _run(*command: str | Path, cwd: Path | None = None) -> None:
         sys.exit(f"The packages were not installed: {command[0]} says above why")
 
 
-def _show(folder: Path, interpreter: str, versions: Sequence[tuple[str, str]]) -> None:
-    shown = [interpreter, *(f"{name} {version}" for name, version in versions)]
-    print(f"{folder.name}: {', '.join(shown)}")
+def _shown(environment: Environment, name: str) -> Environment:
+    versions = [f"{package} {version}" for package, version in environment.versions.items()]
+    print(f"{name}: {', '.join(versions)}")
+    return environment
 
 
 def _name(pin: str) -> str:
@@ -92,17 +106,17 @@ def _name(pin: str) -> str:
 
 
 def _with_pip(pins: Sequence[str], folder: Path) -> Environment:
-    interpreter = f"Python {platform.python_version()}"
+    python = platform.python_version()
 
     def make() -> None:
         _run(sys.executable, "-m", "venv", folder)
         pip = (folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check")
         _run(*pip, "install", "--quiet", *pins)
 
-    _keep(folder, [interpreter, *pins], make)
+    _keep(folder, [f"Python {python}", *pins], make)
     (site,) = folder.glob("lib/python*/site-packages")
-    _show(folder, interpreter, [(_name(pin), _version_on(site, _name(pin))) for pin in pins])
-    return Environment(folder / "bin")
+    versions = {_name(pin): _version_on(site, _name(pin)) for pin in pins}
+    return Environment(folder / "bin", versions={"Python": python, **versions})
 
 
 def _version_on(site: Path, name: str) -> str:
@@ -115,17 +129,17 @@ def _version_on(site: Path, name: str) -> str:
 
 def _with_npm(pins: Sequence[str], folder: Path) -> Environment:
     node, npm = _program("node"), _program("npm")
-    interpreter = f"Node.js {_checked_version(node)}"
+    node_version = _checked_version(node)
 
     def make() -> None:
         (folder / "package.json").write_text('{"private": true}')  # else npm looks further up
         packages = [pin.replace("==", "@") for pin in pins]
         _run(npm, "install", *_NPM_OPTIONS, *packages, cwd=folder)
 
-    _keep(folder, [interpreter, *pins], make)
+    _keep(folder, [f"Node.js {node_version}", *pins], make)
     modules = folder / "node_modules"
-    _show(folder, interpreter, [(_name(pin), _version_in(modules / _name(pin))) for pin in pins])
-    return Environment(node.parent, folder)
+    versions = {_name(pin): _version_in(modules / _name(pin)) for pin in pins}
+    return Environment(node.parent, folder, {"Node.js": node_version, **versions})
 
 
 _NPM_OPTIONS: Final = ("--no-audit", "--no-fund", "--omit=dev", "--save-exact", "--loglevel=error")

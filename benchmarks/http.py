@@ -1,5 +1,5 @@
-"""Keyturn beside what people use today, over HTTP: what an exchange costs, an authenticated request,
-a login without its hashing.
+"""Keyturn beside what people use today, over HTTP: what an exchange costs, an authenticated
+request, a login without its hashing.
 
 In each round every contender is started anew on a database of its own, warmed up, and asked. All
 share one PostgreSQL. With two cores, one worker has one of them for itself; database and load share
@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-import msgspec
 from tests.postgresql import Server, running
 
-from .contenders import CONTENDERS
+from . import correctness, pictures, tables
+from .comparison import Row, compared
+from .contenders import AS_THEY_COME, CONTENDERS
 from .contenders.model import Contender
 from .environments import Environment, installed
 from .measure import calibration_us
-from .trial import COUNT_NOTHING, SETTINGS, Cost, Trial, on_trial
+from .report import PICTURES, fill, save, this_machine
+from .trial import COUNT_NOTHING, SETTINGS, Trial, on_trial
 
-__all__ = ["Row", "measure", "run"]
+__all__ = ["ROUNDS", "measure", "run"]
 
 ROUNDS: Final = 3
 SECONDS: Final = 3
@@ -32,23 +34,58 @@ CONNECTIONS: Final = (32, 1, 256)
 ASKED: Final = ("check", "exchange", "login")  # an exchange may end the access token before it
 
 
-class Row(msgspec.Struct, frozen=True):
-    """One load on one contender."""
+def run(rounds: int = ROUNDS, only: Sequence[str] = ()) -> None:
+    """Measure and try the contenders, and write what came of it into ``docs`` and ``results``. Of
+    some alone it is shown instead.
 
-    round: int
-    contender: str
-    workers: int
-    asked: str
-    connections: int
-    cost: Cost
-    calibration_us: float
-    statements: float | None = None
-    """Of PostgreSQL, an answer, where they were counted."""
+    Args:
+        rounds: in each of which all of them are asked.
+        only: what is in the names of those that are meant; everybody is, where it is empty.
+
+    Raises:
+        SystemExit: none has such a name.
+    """
+    measured, tried = (
+        [each for each in those if not only or any(part in each.name for part in only)]
+        for those in (CONTENDERS, AS_THEY_COME)
+    )
+    if not (measured or tried):
+        sys.exit(f"No contender has {' or '.join(only)} in its name")
+    packages = {each.application: each.packages for each in (*measured, *tried)}
+    environments = {name: installed(those, name) for name, those in packages.items()}
+    machine = this_machine({name: each.versions for name, each in environments.items()})
+    rows = measure(measured, environments, rounds)
+    if not only:
+        save("http", machine, rows)  # before anything else can fail
+    behaviour = correctness.measure(tried, environments)
+    texts = {
+        "http": f"{tables.ran_on(machine, rows)}\n\n{tables.costs(rows)}",
+        "correctness": tables.behaviour(behaviour),
+    }
+    if only:
+        print("\n\n".join(texts.values()))
+    else:
+        save("correctness", machine, behaviour)
+        _publish(texts, rows)
 
 
-def measure(contenders: Sequence[Contender], rounds: int = ROUNDS) -> list[Row]:
-    """Ask all of them in every round."""
-    environments = {each.name: installed(each.packages, each.application) for each in contenders}
+def _publish(texts: Mapping[str, str], rows: Sequence[Row]) -> None:
+    for name, text in texts.items():
+        fill(name, text)
+    exchanges, checks = compared(rows, "exchange"), compared(rows, "check")
+    PICTURES.mkdir(exist_ok=True)
+    for name, picture in {
+        "exchange": pictures.cpu("an exchange", exchanges),
+        "latency": pictures.latency("an exchange", exchanges),
+        "check": pictures.cpu("an authenticated request", checks),
+    }.items():
+        (PICTURES / f"{name}.svg").write_text(picture)
+
+
+def measure(
+    contenders: Sequence[Contender], environments: Mapping[str, Environment], rounds: int = ROUNDS
+) -> list[Row]:
+    """Ask all of them in every round. ``environments`` is by application."""
     rows = []
     with running(*SETTINGS) as postgres:
         extensions = ("pg_walinspect", "pg_stat_statements")
@@ -56,7 +93,9 @@ def measure(contenders: Sequence[Contender], rounds: int = ROUNDS) -> list[Row]:
         asyncio.run(postgres.execute(*creating, *COUNT_NOTHING))
         for number in range(1, rounds + 1):
             for contender in contenders:
-                for row in _rows_of(number, contender, environments[contender.name], postgres):
+                for row in _rows_of(
+                    number, contender, environments[contender.application], postgres
+                ):
                     rows.append(row)
                     _tell(row)
     return rows
@@ -101,7 +140,3 @@ def _tell(row: Row) -> None:
         f" refused {load.refused} lost {load.lost}",
         file=sys.stderr,
     )
-
-
-def run() -> None:
-    measure(CONTENDERS)

@@ -41,10 +41,8 @@ def ask_for(
     seconds: float, ask: Ask, port: int, tokens: Path, *, connections: int, core: int | None = None
 ) -> Load:
     """Have so many connections ask one thing after the other for a while. ``tokens`` is a file with
-    one in a line; those that are good afterwards are in it then.
-
-    Args:
-        core: on which alone the load runs, if on one.
+    one in a line; those that are good afterwards are in it then. With ``core`` the load runs on
+    that one alone.
     """
     with tempfile.TemporaryDirectory() as folder:
         head, body, figures = (Path(folder, name) for name in ("head", "body", "figures"))

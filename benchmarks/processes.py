@@ -83,11 +83,8 @@ def serving(
     log: Path,
     core: int | None = None,
 ) -> Iterator[int]:
-    """Within, the command's server answers on the port. Gives its pid.
-
-    Args:
-        log: file for all that it prints.
-        core: on which alone it runs, if on one.
+    """Within, the command's server answers on the port. Gives its pid. All that it prints goes into
+    the file ``log``. With ``core`` it runs on that one alone.
 
     Raises:
         RuntimeError: it ended, or did not listen in time; with the end of what it printed.
@@ -124,10 +121,8 @@ def _listens(server: subprocess.Popen[bytes], port: int) -> bool:
 def _end(server: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         server.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         server.wait(_ENDED_WITHIN)
-    except subprocess.TimeoutExpired:
-        pass
     with suppress(ProcessLookupError):  # whatever is left of its group
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()

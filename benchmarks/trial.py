@@ -18,7 +18,7 @@ from .environments import Environment
 from .load import Load, ask_for
 from .processes import cpu_seconds, largest_mb, run, serving
 
-__all__ = ["APART", "ASK_ABOUT", "COUNT_NOTHING", "SETTINGS", "Cost", "Trial", "on_trial"]
+__all__ = ["APART", "ASK_ABOUT", "COUNT_NOTHING", "SETTINGS", "Cost", "Held", "Trial", "on_trial"]
 
 SETTINGS: Final = (
     "shared_preload_libraries=pg_stat_statements", "shared_buffers=512MB", "max_wal_size=4GB",
@@ -55,6 +55,13 @@ class Cost(msgspec.Struct, frozen=True):
     """Of PostgreSQL's log, an answer, without the images of whole pages after a checkpoint."""
 
 
+class Held(msgspec.Struct, frozen=True):
+    """What the holder of one session has."""
+
+    refresh: str
+    access: str
+
+
 class Trial:
     """A contender at work."""
 
@@ -73,6 +80,13 @@ class Trial:
     @property
     def _load_core(self) -> int | None:
         return 1 if APART and self._workers == 1 else None
+
+    def held(self) -> list[Held]:
+        """What was seeded."""
+        refresh, access = (
+            (self._folder / name).read_text().splitlines() for name in ("refresh", "access")
+        )
+        return list(map(Held, refresh, access))
 
     def ask(self, what: str, *, seconds: float, connections: int) -> Load:
         """Ask for one thing for a while."""

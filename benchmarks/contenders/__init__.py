@@ -10,12 +10,11 @@ from . import (
     oidc_provider,
     simplejwt,
 )
-from .keyturn import KEYTURN
+from .keyturn import KEYTURN, WITH_RETRIES
 
-__all__ = ["CONTENDERS"]
+__all__ = ["AS_THEY_COME", "CONTENDERS"]
 
-CONTENDERS = (
-    *KEYTURN,
+_OTHERS = (
     classic.TUNED,
     classic.AS_WRITTEN,
     oidc_provider.CONTENDER,
@@ -29,3 +28,7 @@ CONTENDERS = (
     fastapi_users.FASTAPI_USERS_JWT,
     fastapi_users.FASTAPI_USERS_DATABASE,
 )
+
+CONTENDERS = (*KEYTURN, *_OTHERS)
+AS_THEY_COME = (WITH_RETRIES, *_OTHERS)
+"""Those whose rules are tried. Keyturn's are the same on every database and server."""

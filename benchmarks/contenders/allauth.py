@@ -47,7 +47,9 @@ ALLAUTH: Final = Contender(
             presents="name",
         ),
         # Answered by 401 where it succeeds: whoever asks is not signed in any more.
-        "logout": Ask("DELETE", "/_allauth/app/v1/auth/session", _BEARER, presents="access"),
+        "logout": Ask(
+            "DELETE", "/_allauth/app/v1/auth/session", _BEARER, presents="access", done_with=401
+        ),
     },
     workers=(1, 2),
 )

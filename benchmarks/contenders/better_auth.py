@@ -18,6 +18,8 @@ _COOKIE = "Cookie: better-auth.session_token={token}"
 _ORIGIN = "Origin: http://127.0.0.1:{port}"
 _JSON = "Content-Type: application/json"
 
+_GET_SESSION = Ask("GET", "/api/auth/get-session", headers=[_COOKIE], refused_with="null")
+
 CHECKING = Contender(
     name="better-auth",
     design="an opaque token in a signed cookie; a check reads the session and its user",
@@ -26,7 +28,7 @@ CHECKING = Contender(
     seed=("node", "{app}", "seed", "{count}", "{folder}"),
     serve=("node", "{app}", "serve", "{port}", "{workers}"),
     asks={
-        "check": Ask("GET", "/api/auth/get-session", headers=[_COOKIE], presents="access"),
+        "check": msgspec.structs.replace(_GET_SESSION, presents="access"),
         "login": Ask(
             "POST",
             "/api/auth/sign-in/email",
@@ -51,6 +53,6 @@ RENEWING = msgspec.structs.replace(
     name="better-auth, renewing",
     design="an opaque token in a signed cookie; an exchange reads the session and its user, and "
     "renews the session's row",
-    asks={"exchange": Ask("GET", "/api/auth/get-session", headers=[_COOKIE])},
+    asks={"exchange": _GET_SESSION},
     environment={**CHECKING.environment, "UPDATE_AGE": "0"},
 )

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+import msgspec
+
 from .model import PASSWORD, Ask, Contender
 
-__all__ = ["KEYTURN"]
+__all__ = ["KEYTURN", "WITH_RETRIES"]
 
 _URL: Final = "https://keyturn.example.com"
 _FROM_PAGE: Final = f"Origin: {_URL}"
@@ -87,3 +89,11 @@ KEYTURN: Final = tuple(
     for database in ("postgresql", "sqlite")
     for server, command in (("uvicorn", _OWN_SERVER), ("granian", _GRANIAN))
 )
+
+_AS_NOBODY_SET_IT: Final = {
+    name: value for name, value in _ENVIRONMENT.items() if name != "KEYTURN_RETRY_WINDOW"
+}
+WITH_RETRIES: Final = msgspec.structs.replace(
+    KEYTURN[0], name="Keyturn", environment=_AS_NOBODY_SET_IT
+)
+"""With the retry window that it has where nobody sets another: 30 s."""

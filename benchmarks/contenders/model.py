@@ -10,7 +10,7 @@ import msgspec
 __all__ = ["PASSWORD", "Ask", "Contender", "Packages"]
 
 PASSWORD = "correct horse battery"
-"""Of every user that is seeded, hashed as cheaply as the contender can: hashing is measured apart."""
+"""Of every user that is seeded, hashed as cheaply as the contender can: that is measured apart."""
 
 
 class Packages(msgspec.Struct, frozen=True):
@@ -36,6 +36,10 @@ class Ask(msgspec.Struct, frozen=True):
     """What precedes the next token in the body of the answer, up to a quotation mark; empty where
     the same one goes on being good.
     """
+    refused_with: str = ""
+    """The body of a 2xx answer that refuses all the same, where there is such a one."""
+    done_with: int | None = None
+    """The status that tells of success, where it is none of 2xx."""
 
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
