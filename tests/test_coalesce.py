@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -238,7 +239,7 @@ async def test_who_waits_too_long_is_refused(calls: Calls) -> None:
     """Behind a store that hangs nothing piles up, neither behind an item of the same key nor where
     all lanes are taken; and what was refused is not done later.
     """
-    coalescer = Coalescer(calls, key=first_letter, lanes=2, patience=0)
+    coalescer = Coalescer(calls, key=first_letter, lanes=2, patience=0, pause=0)
     under_way = [coalescer.submit("a1")]
     await settle()
     late = [coalescer.submit("a2")]
@@ -258,7 +259,7 @@ async def test_who_waits_too_long_is_refused(calls: Calls) -> None:
 
 async def test_lanes_carry_calls_at_once(calls: Calls) -> None:
     """What does not fit into one goes by another that is free, whenever it came."""
-    coalescer = Coalescer(calls, key=first_letter, at_most=2, lanes=2)
+    coalescer = Coalescer(calls, key=first_letter, at_most=2, lanes=2, pause=0)
     for item in "abc":
         coalescer.submit(item)
     await settle()
@@ -270,9 +271,83 @@ async def test_lanes_carry_calls_at_once(calls: Calls) -> None:
     assert (both_busy, calls.carried[2:]) == ([["a", "b"], ["c"]], [["d"]])
 
 
+async def test_a_free_lane_waits_for_more_to_carry(calls: Calls) -> None:
+    """For as much as one call takes, or until the other lane is free."""
+    coalescer = Coalescer(calls, key=first_letter, at_most=2, lanes=2, pause=60)
+    coalescer.submit("a")
+    await settle()
+    coalescer.submit("b")
+    await settle()
+    with_one_waiting = list(calls.carried)
+    coalescer.submit("c")
+    await settle()
+    with_two_waiting = list(calls.carried)
+    coalescer.submit("d")
+    await calls.let_go(0)
+
+    assert (with_one_waiting, with_two_waiting) == ([["a"]], [["a"], ["b", "c"]])
+    assert calls.carried[2:] == [["d"]]
+
+
+async def test_an_outcome_may_be_an_error(calls: Calls) -> None:
+    """Of one item alone; the others have their results."""
+
+    async def call(items: Sequence[str]) -> list[str | OSError]:
+        return [OSError(item) if item == "b" else item for item in items]
+
+    coalescer: Coalescer[str, str | OSError] = Coalescer(call, key=first_letter)
+    answers = [coalescer.submit(item) for item in "abc"]
+    await settle()
+
+    assert [answers[0].result(), answers[2].result()] == ["a", "c"]
+    assert str(answers[1].exception()) == "b"
+
+
+async def test_an_outcome_may_have_yet_to_be_found_out() -> None:
+    """It is by itself: neither the others wait for it nor the next call. A drain does."""
+    gate = asyncio.get_running_loop().create_future()
+
+    async def find_out(item: str) -> str:
+        await gate
+        if item == "c":
+            raise OSError("found out")
+        return item.upper()
+
+    async def call(items: Sequence[str]) -> list[Any]:
+        return [item if item == "a" else find_out(item) for item in items]
+
+    coalescer: Coalescer[str, Any] = Coalescer(call, key=first_letter)
+    answers = [coalescer.submit(item) for item in "abc"]
+    draining = asyncio.create_task(coalescer.drain())
+    await settle()
+    before = [answer.done() for answer in (*answers, draining)]
+    gate.set_result(None)
+    await draining
+
+    assert before == [True, False, False, False]
+    assert answers[1].result() == "B"
+    assert str(answers[2].exception()) == "found out"
+
+
+async def test_what_was_left_to_do_may_be_cancelled(calls: Calls) -> None:
+    """By a shutdown that cancels all tasks: who waits is told."""
+
+    async def call(items: Sequence[str]) -> list[Any]:
+        return [asyncio.sleep(60) for _ in items]
+
+    coalescer: Coalescer[str, Any] = Coalescer(call, key=first_letter)
+    answer = coalescer.submit("a")
+    await settle()
+    for task in coalescer._left_to_do:
+        task.cancel()
+    await settle()
+
+    assert isinstance(answer.exception(), StoreUnavailable)
+
+
 async def test_no_two_of_one_key_are_in_two_lanes(calls: Calls) -> None:
     """They would race each other; the free lane carries what else there is."""
-    coalescer = Coalescer(calls, key=first_letter, lanes=2)
+    coalescer = Coalescer(calls, key=first_letter, lanes=2, pause=0)
     coalescer.submit("a1")
     await settle()
     for item in ("a2", "b1"):

@@ -24,10 +24,8 @@ _ASKS: Final = {
         headers=[
             _FROM_PAGE,
             "Sec-Fetch-Site: same-origin",
-            _JSON,
             "Cookie: theme=dark; __Host-refreshToken={token}",
         ],
-        body="{}",
         next_after='"refreshToken":"',
     ),
     "check": Ask("GET", "/me", ["Authorization: Bearer {token}"], presents="access"),

@@ -23,6 +23,8 @@ __all__ = ["Coalescer"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _PATIENCE_SECONDS: Final = 2.0
+_PAUSE_SECONDS: Final = 0.005
+"""Longer than most calls take; and who waits for a lock holds up the others no longer."""
 
 
 class _Waiter(msgspec.Struct, Generic[Item, Result], frozen=True):
@@ -56,6 +58,8 @@ class Coalescer(Generic[Item, Result]):
         lanes: calls at once.
         patience: seconds that an item waits for the call that carries it, and that one call's items
             are carried alone.
+        pause: seconds that items wait for more, beside a call that is under way: two small ones
+            cost more than a large one.
     """
 
     def __init__(
@@ -66,12 +70,14 @@ class Coalescer(Generic[Item, Result]):
         at_most: int = 64,
         lanes: int = 1,
         patience: float = _PATIENCE_SECONDS,
+        pause: float = _PAUSE_SECONDS,
     ) -> None:
         self._call = call
         self._key = key
         self._at_most = at_most
         self._most_lanes = lanes
         self._patience = patience
+        self._pause = pause
         self._waiting: deque[_Waiter[Item, Result]] = deque()
         self._starting: asyncio.Handle | None = None
         self._watching: asyncio.TimerHandle | None = None
@@ -86,12 +92,25 @@ class Coalescer(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append(_Waiter(item, future, loop.time() + self._patience, copy_context()))
-        if self._starting is None and len(self._lanes) < self._most_lanes:
-            # Soon: the others of this turn of the loop come along.
-            self._starting = loop.call_soon(self._start_calls)
+        if len(self._lanes) < self._most_lanes:
+            self._start_soon(loop)
         elif self._watching is None:
             self._watch()
         return future
+
+    def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """So that the others of this turn of the loop come along."""
+        if self._lanes and len(self._waiting) < self._at_most:
+            if self._starting is None:
+                self._starting = loop.call_later(self._pause, self._start_calls)
+        elif self._starting is None or isinstance(self._starting, asyncio.TimerHandle):
+            self._cancel_start()
+            self._starting = loop.call_soon(self._start_calls)
+
+    def _cancel_start(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            self._starting = None
 
     async def drain(self) -> None:
         """Wait until nothing is waiting or under way."""
@@ -100,7 +119,7 @@ class Coalescer(Generic[Item, Result]):
             await asyncio.wait(self._lanes | self._left_to_do)
 
     def _start_calls(self) -> None:
-        self._starting = None
+        self._cancel_start()
         while len(self._lanes) < self._most_lanes and (batch := self._next_batch()):
             lane = _task_of_first(batch, self._run_call(batch))
             self._lanes.add(lane)

@@ -336,7 +336,8 @@ class Sessions:
         claims = Claims() if claims is None else claims
         self._check_claims(user_id, claims)
         session = self._new_session(user_id, claims, device, remember=remember)
-        self._access_span(session)  # else a row would be begun that nobody holds a token of
+        # Else a row would be begun that nobody holds a token of.
+        self._access_span(session, session.created_at)
         if epoch is None:
             epoch = await self.user_epoch(user_id)
         older = None if replaces is None else await self._sid_of_refresh(replaces)
@@ -918,7 +919,7 @@ class Sessions:
     def _mint_access(self, session: Session) -> tuple[str, int]:
         """An access token of the session as it was read, and its life in seconds."""
         now = self.now()
-        issued_at, expires_at = self._access_span(session)
+        issued_at, expires_at = self._access_span(session, now)
         self._last_expiry = max(self._last_expiry, expires_at)
         token = AccessToken(
             user_id=session.user_id,
@@ -933,13 +934,12 @@ class Sessions:
         key = self.keyring.signing_key(now)
         return access_token.mint(key, self.issuer, self.audience, token), expires_at - now
 
-    def _access_span(self, session: Session) -> tuple[int, int]:
+    def _access_span(self, session: Session, now: int) -> tuple[int, int]:
         """From when to when an access token issued now is good.
 
         In the very second of an emergency cutoff, the next one is stamped; but a cutoff by a clock
         far ahead must not make tokens live until its time.
         """
-        now = self.now()
         lifetime = min(self.policy.access_ttl, max(1, absolute_end(session, self.policy) - now))
         issued_at = max(now, self._cutoffs.issued_until + 1)
         if issued_at >= now + lifetime:

@@ -139,14 +139,14 @@ async def test_calls_that_were_added_are_noticed(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hundred, planted into the exchange: there is no kind of it that does not make them."""
-    exchange = Sessions._exchange
+    exchange = Sessions._exchange_all
 
     async def wasteful(*given: Any) -> Any:
         for _ in range(100):
             base64url.encode(b"")
         return await exchange(*given)
 
-    monkeypatch.setattr(Sessions, "_exchange", wasteful)
+    monkeypatch.setattr(Sessions, "_exchange_all", wasteful)
 
     told = verdict(await everything_counted(database))
 

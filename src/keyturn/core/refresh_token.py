@@ -17,7 +17,7 @@ import msgspec
 from . import base64url
 from .errors import RefreshTokenInvalid
 from .model import LAST_GENERATION
-from .server_secret import ServerSecrets
+from .server_secret import ServerSecret, ServerSecrets
 
 __all__ = ["LENGTH", "PREFIX", "RefreshToken", "is_sid", "mint", "parse", "proves"]
 
@@ -45,7 +45,7 @@ def mint(secrets: ServerSecrets, sid: str, session_secret: bytes, generation: in
         raise ValueError("a generation has four bytes")
     name = base64url.decode(sid) + generation.to_bytes(4, "big")
     proven = bytes((secrets.first.key_id,)) + name + _proof(session_secret, name)
-    return PREFIX + base64url.encode(proven + _tag(secrets.first.refresh_key, proven))
+    return PREFIX + base64url.encode(proven + _tag(secrets.first, proven))
 
 
 def parse(secrets: ServerSecrets, token: str) -> RefreshToken:
@@ -62,7 +62,7 @@ def parse(secrets: ServerSecrets, token: str) -> RefreshToken:
         raise RefreshTokenInvalid from None
     proven, tag = raw[:37], raw[37:]
     for secret in secrets.with_id(raw[0]):
-        if hmac.compare_digest(tag, _tag(secret.refresh_key, proven)):
+        if hmac.compare_digest(tag, _tag(secret, proven)):
             sid, generation = base64url.encode(raw[1:17]), int.from_bytes(raw[17:21], "big")
             return RefreshToken(raw[1:21], raw[21:37], sid, generation)
     raise RefreshTokenInvalid
@@ -85,5 +85,7 @@ def _proof(session_secret: bytes, name: bytes) -> bytes:
     return hmac.digest(session_secret, _PROOF_LABEL + name, "sha256")[:16]
 
 
-def _tag(refresh_key: bytes, proven: bytes) -> bytes:
-    return hmac.digest(refresh_key, _TAG_LABEL + proven, "sha256")[:16]
+def _tag(secret: ServerSecret, proven: bytes) -> bytes:
+    mac = secret.refresh_mac.copy()  # with the key in place already
+    mac.update(_TAG_LABEL + proven)
+    return mac.digest()[:16]

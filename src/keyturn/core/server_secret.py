@@ -6,6 +6,7 @@ place everywhere, then promoted, and nobody notices.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -26,7 +27,7 @@ class ServerSecret:
         ConfigurationError: the secret is shorter than 32 bytes, or all its bytes are equal.
     """
 
-    __slots__ = ("key_id", "refresh_key", "throttle_key", "wrapping_key")
+    __slots__ = ("key_id", "refresh_key", "refresh_mac", "throttle_key", "wrapping_key")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) < _LEAST_BYTES:
@@ -34,6 +35,7 @@ class ServerSecret:
         if len(set(secret)) == 1:
             raise ConfigurationError("secret", "must be random")
         self.refresh_key = _derive(secret, b"keyturn refresh key v1", 32)
+        self.refresh_mac = hmac.new(self.refresh_key, digestmod="sha256")
         self.wrapping_key = _derive(secret, b"keyturn signing key wrapping v1", 32)
         self.throttle_key = _derive(secret, b"keyturn throttle key v1", 32)
         self.key_id = _derive(secret, b"keyturn secret id v1", 1)[0]

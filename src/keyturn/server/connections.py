@@ -10,6 +10,7 @@ import asyncio
 import logging
 import resource
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -190,9 +191,8 @@ def _write(cycle: RequestResponseCycle, head: bytes, body: bytes) -> None:
 
 def _head(status: int, headers: list[Header]) -> bytes:
     """Raises ValueError if a header would begin another."""
-    lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers)]
-    head = b"".join(lines)
-    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+    head = STATUS_LINE[status] + b"%b: %b\r\n" * len(headers) % (*chain.from_iterable(headers),)
+    if not head.count(b"\n") == head.count(b"\r") == 1 + len(headers):
         raise ValueError("a header with a line break")
     return head
 
