@@ -206,8 +206,4 @@ def _holds(check: Callable[..., None], *arguments: Any) -> bool:
     return True
 
 
-_KINDS: Final[dict[str, Callable[[PublicKey], _Kind]]] = {
-    "ES256": _es256,
-    "EdDSA": _eddsa,
-    "RS256": _rs256,
-}
+_KINDS: Final = {"ES256": _es256, "EdDSA": _eddsa, "RS256": _rs256}
