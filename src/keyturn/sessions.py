@@ -352,8 +352,7 @@ class Sessions:
             raise SignInRaced
         self.apply(ended)
         self.observer.begun()
-        access, lifetime = self._mint_access(session)
-        return self._tokens(session, access, lifetime, self._mint_refresh(session, 0))
+        return self._tokens(session, self._mint_refresh(session, 0))
 
     def _new_session(
         self, user_id: str, claims: Claims, device: Device | None, *, remember: bool
@@ -573,11 +572,10 @@ class Sessions:
         return self._hand_out(exchange, decision, await self._above_cutoff(session))
 
     def _hand_out(self, exchange: _Exchange, decision: Decision, session: Session) -> Tokens:
-        access, lifetime = self._mint_access(session)
         generation = decision.handed_out or 0
         echoed = generation == exchange.presented.generation
         refresh = exchange.token if echoed else self._mint_refresh(session, generation)
-        tokens = self._tokens(session, access, lifetime, refresh, echoed=echoed)
+        tokens = self._tokens(session, refresh, echoed=echoed)
         self._check_in_time(exchange.began)
         return tokens
 
@@ -916,9 +914,23 @@ class Sessions:
 
     # ── minting ─────────────────────────────────────────────────────────────────────────────────
 
-    def _mint_access(self, session: Session) -> tuple[str, int]:
-        """An access token of the session as it was read, and its life in seconds."""
+    def _tokens(self, session: Session, refresh: str, *, echoed: bool = False) -> Tokens:
+        """Beside the refresh token an access token of the session as it was read."""
         now = self.now()
+        random = self._random_bytes(14)  # at once: to ask the system for some is not cheap
+        access, expires_at = self._mint_access(session, now, token_id=random[:12])
+        over_at = min(idle_end(session, self.policy), absolute_end(session, self.policy))
+        return Tokens(
+            access_token=access,
+            refresh_token=refresh,
+            expires_in=expires_at - now,
+            refresh_at=now + _spread(expires_at - now, random[12:]),
+            refresh_expires_in=max(1, over_at - now),
+            session=session,
+            echoed=echoed,
+        )
+
+    def _mint_access(self, session: Session, now: int, *, token_id: bytes) -> tuple[str, int]:
         issued_at, expires_at = self._access_span(session, now)
         self._last_expiry = max(self._last_expiry, expires_at)
         token = AccessToken(
@@ -928,11 +940,11 @@ class Sessions:
             issued_at=issued_at,
             expires_at=expires_at,
             auth_time=session.created_at,
-            token_id=base64url.encode(self._random_bytes(12)),
+            token_id=base64url.encode(token_id),
             claims=session.claims,
         )
         key = self.keyring.signing_key(now)
-        return access_token.mint(key, self.issuer, self.audience, token), expires_at - now
+        return access_token.mint(key, self.issuer, self.audience, token), expires_at
 
     def _access_span(self, session: Session, now: int) -> tuple[int, int]:
         """From when to when an access token issued now is good.
@@ -950,26 +962,6 @@ class Sessions:
         if session.secret is None:  # it ended since it was judged
             raise _over(session.end_reason)
         return refresh_token.mint(self.secrets, session.sid, session.secret, generation)
-
-    def _tokens(
-        self, session: Session, access: str, lifetime: int, refresh: str, *, echoed: bool = False
-    ) -> Tokens:
-        now = self.now()
-        over_at = min(idle_end(session, self.policy), absolute_end(session, self.policy))
-        return Tokens(
-            access_token=access,
-            refresh_token=refresh,
-            expires_in=lifetime,
-            refresh_at=now + self._spread(lifetime),
-            refresh_expires_in=max(1, over_at - now),
-            session=session,
-            echoed=echoed,
-        )
-
-    def _spread(self, lifetime: int) -> int:
-        """Somewhere between 0.5 and 0.9 of the life, so that nobody can tell when."""
-        fraction = int.from_bytes(self._random_bytes(2), "big") / 65536
-        return int(lifetime * (0.5 + 0.4 * fraction))
 
     # ── housekeeping ────────────────────────────────────────────────────────────────────────────
 
@@ -1025,6 +1017,12 @@ def _see(task: asyncio.Future[Any]) -> None:
     """What it raised is no unhandled error, even where every caller has gone."""
     if not task.cancelled():
         task.exception()
+
+
+def _spread(lifetime: int, random: bytes) -> int:
+    """Somewhere between 0.5 and 0.9 of the life, so that nobody can tell when."""
+    fraction = int.from_bytes(random, "big") / 65536
+    return int(lifetime * (0.5 + 0.4 * fraction))
 
 
 def _refusal(decision: Decision) -> RefreshRefused:

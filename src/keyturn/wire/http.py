@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -102,10 +103,7 @@ def check_size(request: Request) -> None:
         HeadersTooLarge: the headers are over ``LONGEST_HEADERS``.
         BodyTooLarge: the body is over ``LONGEST_BODY``, or is announced to be.
     """
-    length = 0
-    for name, value in request.headers:
-        length += len(name) + len(value)
-    if length > LONGEST_HEADERS:
+    if sum(map(len, chain.from_iterable(request.headers))) > LONGEST_HEADERS:
         raise HeadersTooLarge
     if len(request.body) > LONGEST_BODY or announces_too_much(request.headers):
         raise BodyTooLarge
