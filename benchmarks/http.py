@@ -27,10 +27,10 @@ from .trial import COUNT_NOTHING, SETTINGS, Trial, on_trial
 __all__ = ["ROUNDS", "measure", "run"]
 
 ROUNDS: Final = 3
-SECONDS: Final = 3
 SECONDS_TO_WARM: Final = 5
 SESSIONS: Final = 4000
-CONNECTIONS: Final = (32, 1, 256)
+SECONDS: Final = {32: 3, 1: 2, 256: 2}
+"""For which so many connections ask."""
 ASKED: Final = ("check", "exchange", "login")  # an exchange may end the access token before it
 
 
@@ -93,11 +93,13 @@ def measure(
         asyncio.run(postgres.execute(*creating, *COUNT_NOTHING))
         for number in range(1, rounds + 1):
             for contender in contenders:
-                for row in _rows_of(
-                    number, contender, environments[contender.application], postgres
-                ):
-                    rows.append(row)
-                    _tell(row)
+                environment = environments[contender.application]
+                try:
+                    for row in _rows_of(number, contender, environment, postgres):
+                        rows.append(row)
+                        _tell(row)
+                except RuntimeError as error:  # the others are not to be measured anew for it
+                    print(f"{contender.name} was given up: {error}", file=sys.stderr)
     return rows
 
 
@@ -105,18 +107,21 @@ def _rows_of(
     number: int, contender: Contender, environment: Environment, postgres: Server
 ) -> Iterator[Row]:
     for workers in contender.workers:
+        loads, asked = (SECONDS, ASKED) if workers == 1 else ({32: SECONDS[32]}, ASKED[:2])
         with on_trial(
             contender, environment, postgres, workers=workers, sessions=SESSIONS
         ) as trial:
-            for what in ASKED:
+            for what in asked:
                 if what in contender.asks:
-                    yield from _costs(number, trial, workers, what)
+                    yield from _costs(number, trial, workers, what, loads)
 
 
-def _costs(number: int, trial: Trial, workers: int, what: str) -> Iterator[Row]:
+def _costs(
+    number: int, trial: Trial, workers: int, what: str, loads: Mapping[int, int]
+) -> Iterator[Row]:
     trial.ask(what, seconds=SECONDS_TO_WARM, connections=32)
-    for connections in CONNECTIONS:
-        cost = trial.cost(what, seconds=SECONDS, connections=connections)
+    for connections, seconds in loads.items():
+        cost = trial.cost(what, seconds=seconds, connections=connections)
         counted = connections == 32 and trial.contender.database == "postgresql"
         yield Row(
             round=number,

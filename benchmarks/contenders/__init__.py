@@ -9,8 +9,9 @@ from . import (
     oauth_toolkit,
     oidc_provider,
     simplejwt,
+    yardsticks,
 )
-from .keyturn import KEYTURN, WITH_RETRIES
+from .keyturn import IN_WINDOW, KEYTURN, WITH_RETRIES
 
 __all__ = ["AS_THEY_COME", "CONTENDERS"]
 
@@ -23,12 +24,11 @@ _OTHERS = (
     simplejwt.SIMPLEJWT,
     allauth.ALLAUTH,
     oauth_toolkit.OAUTH_TOOLKIT,
-    oauth_toolkit.OAUTH_TOOLKIT_WITH_GRACE,
     flask_jwt.FLASK_JWT,
     fastapi_users.FASTAPI_USERS_JWT,
     fastapi_users.FASTAPI_USERS_DATABASE,
 )
 
-CONTENDERS = (*KEYTURN, *_OTHERS)
-AS_THEY_COME = (WITH_RETRIES, *_OTHERS)
+CONTENDERS = (*KEYTURN, IN_WINDOW, *_OTHERS, yardsticks.ECHO, yardsticks.TWO_STATEMENTS)
+AS_THEY_COME = (WITH_RETRIES, *_OTHERS, oauth_toolkit.OAUTH_TOOLKIT_WITH_GRACE)
 """Those whose rules are tried. Keyturn's are the same on every database and server."""

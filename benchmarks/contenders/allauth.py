@@ -51,5 +51,4 @@ ALLAUTH: Final = Contender(
             "DELETE", "/_allauth/app/v1/auth/session", _BEARER, presents="access", done_with=401
         ),
     },
-    workers=(1, 2),
 )

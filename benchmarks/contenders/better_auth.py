@@ -45,7 +45,6 @@ CHECKING = Contender(
         ),
     },
     environment={"NODE_ENV": "production", "UPDATE_AGE": str(24 * 60 * 60)},
-    workers=(1, 2),
 )
 
 RENEWING = msgspec.structs.replace(

@@ -46,7 +46,6 @@ AS_WRITTEN = Contender(
         "logout": Ask("POST", "/logout", headers=_AUTHORIZATION, presents="access"),
     },
     environment={"NODE_ENV": "production"},
-    workers=(1, 2),
 )
 
 TUNED = msgspec.structs.replace(
@@ -54,4 +53,5 @@ TUNED = msgspec.structs.replace(
     name="Express, tuned",
     design=f"{AS_WRITTEN.design}; prepared statements, prepared keys",
     environment={**AS_WRITTEN.environment, "TUNED": "1"},
+    workers=(1, 2),
 )

@@ -21,7 +21,6 @@ def _contender(strategy: str, design: str) -> Contender:
         seed=SEED,
         serve=_UVICORN,
         environment={"STRATEGY": strategy},
-        workers=(1, 2),
         asks={
             "check": Ask("GET", "/me", bearer, presents="access"),
             "login": Ask(

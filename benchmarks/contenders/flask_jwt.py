@@ -48,5 +48,4 @@ FLASK_JWT: Final = Contender(
         ),
         "logout": Ask("DELETE", "/logout", _BEARER),
     },
-    workers=(1, 2),
 )

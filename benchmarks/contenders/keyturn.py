@@ -11,7 +11,7 @@ import msgspec
 
 from .model import PASSWORD, Ask, Contender
 
-__all__ = ["KEYTURN", "WITH_RETRIES"]
+__all__ = ["IN_WINDOW", "KEYTURN", "WITH_RETRIES"]
 
 _URL: Final = "https://keyturn.example.com"
 _FROM_PAGE: Final = f"Origin: {_URL}"
@@ -86,6 +86,15 @@ KEYTURN: Final = tuple(
     _keyturn(database, server, command)
     for database in ("postgresql", "sqlite")
     for server, command in (("uvicorn", _OWN_SERVER), ("granian", _GRANIAN))
+)
+
+IN_WINDOW: Final = msgspec.structs.replace(
+    KEYTURN[0],
+    name=f"{KEYTURN[0].name}, repeated in the window",
+    design="an exchange that writes nothing, as one has been made just before",
+    asks={"exchange": _ASKS["exchange"]},
+    environment={**_ENVIRONMENT, "KEYTURN_RETRY_WINDOW": "3600"},
+    workers=(1,),
 )
 
 _AS_NOBODY_SET_IT: Final = {

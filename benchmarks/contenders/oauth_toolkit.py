@@ -26,7 +26,6 @@ def _contender(name: str, grace_seconds: int) -> Contender:
         serve=gunicorn("django_oauth_toolkit"),
         asks=_ASKS,
         environment={"GRACE_SECONDS": str(grace_seconds)},
-        workers=(1, 2),
     )
 
 

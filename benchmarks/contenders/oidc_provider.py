@@ -38,5 +38,4 @@ CONTENDER = Contender(
         ),
     },
     environment={"NODE_ENV": "production"},
-    workers=(1, 2),
 )

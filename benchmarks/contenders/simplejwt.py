@@ -41,5 +41,4 @@ SIMPLEJWT: Final = Contender(
         ),
         "logout": Ask("POST", "/token/blacklist/", _JSON, '{"refresh":"{token}"}'),
     },
-    workers=(1, 2),
 )
