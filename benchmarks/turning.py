@@ -109,13 +109,13 @@ async def _signed_in(sessions: Sessions, number: int) -> str:
 
 async def a_round(sessions: Sessions, callers: Callers, clocks: Clocks) -> Turns:
     """What they do in a while."""
-    calls, items = sessions._exchanges.calls, sessions._exchanges.items  # noqa: SLF001
+    calls, items = sessions._turns.calls, sessions._turns.items  # noqa: SLF001
     before = {whose: clock() for whose, clock in clocks.items()}
     began = time.perf_counter()
     made = await callers.exchange_for(SECONDS)
     a_second = made / (time.perf_counter() - began)
     used = {whose: (clock() - before[whose]) / made * 1e6 for whose, clock in clocks.items()}
-    calls, items = sessions._exchanges.calls - calls, sessions._exchanges.items - items  # noqa: SLF001
+    calls, items = sessions._turns.calls - calls, sessions._turns.items - items  # noqa: SLF001
     # Alone, they are not gathered at all.
     return Turns(made, a_second, used, a_commit=items / calls if calls else 1)
 

@@ -23,7 +23,7 @@ __all__ = ["Coalescer"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _PATIENCE_SECONDS: Final = 2.0
-_PAUSE_SECONDS: Final = 0.001
+_PAUSE_SECONDS: Final = 0.01
 """About what a small call takes; and behind one that waits for a lock nobody waits longer."""
 
 
@@ -42,7 +42,8 @@ _Batch = dict[Hashable, _Waiter[Item, Result]]
 
 class Coalescer(Generic[Item, Result]):
     """Hands gathered items to ``call``, which returns an outcome for each, in their order: its
-    result, the error that it met, or a coroutine that has yet to find out and then runs by itself.
+    result, the error that it met, or what has yet to find out: a future, or a coroutine that then
+    runs by itself.
 
     No two items of one ``key`` are under way at once: the later one waits until the other is
     answered. A call that raises fails all that it carried; but for ``RowUnavailable``, after which
@@ -184,6 +185,8 @@ class Coalescer(Generic[Item, Result]):
             task.add_done_callback(partial(_pass_on, waiter))
         elif isinstance(outcome, Exception):
             _fail(waiter, outcome)
+        elif isinstance(outcome, asyncio.Future):
+            outcome.add_done_callback(partial(_pass_on, waiter))
         elif not waiter.future.done():
             waiter.future.set_result(outcome)
 
@@ -210,13 +213,13 @@ def _task_of_first(
     return asyncio.get_running_loop().create_task(call, context=first.context)
 
 
-def _pass_on(waiter: _Waiter[Item, Result], task: asyncio.Task[Result]) -> None:
-    if task.cancelled():
+def _pass_on(waiter: _Waiter[Item, Result], rest: asyncio.Future[Result]) -> None:
+    if rest.cancelled():
         _fail(waiter, StoreUnavailable("What was left to do was cancelled"))
-    elif isinstance(error := task.exception(), Exception):
+    elif isinstance(error := rest.exception(), Exception):
         _fail(waiter, error)
     elif not waiter.future.done():
-        waiter.future.set_result(task.result())
+        waiter.future.set_result(rest.result())
 
 
 def _fail(waiter: _Waiter[Item, Result], error: Exception) -> None:

@@ -79,7 +79,7 @@ _LONGEST_EXCHANGE: Final = 1 / 6
 never less than a second, which a store may take on a bad day.
 """
 
-_Outcome = Tokens | Exception | Coroutine[Any, Any, Tokens]
+_Outcome = Tokens | Exception | Coroutine[Any, Any, Tokens] | asyncio.Future[Tokens]
 """Of an exchange: what is answered, or what has yet to find out."""
 _TOLD: Final = {Verdict.RECOVER: EventKind.RECOVERED, Verdict.RESUME: EventKind.RESUMED}
 _OF_TIME: Final = (None, EndReason.IDLE, EndReason.ABSOLUTE)
@@ -94,13 +94,12 @@ class _Exchange(msgspec.Struct, frozen=True, eq=False):
     context: Context
 
 
-class _Step(msgspec.Struct, frozen=True, eq=False):
-    """An exchange as it was judged by the row, and the turn that is to be written if it is one."""
+class _Turn(msgspec.Struct, frozen=True, eq=False):
+    """An exchange as it was judged by the row, and what is to be written of it."""
 
     exchange: _Exchange
-    session: Session | None
     decision: Decision
-    turn: Swap | None
+    swap: Swap
 
 
 class Sessions:
@@ -178,8 +177,14 @@ class Sessions:
             self._get_all, key=lambda sid: sid, at_most=store.batch, lanes=store.lanes
         )
         self._exchanges: Coalescer[_Exchange, Any] = Coalescer(
-            self._exchange_all,
+            self._judge_all,
             key=lambda exchange: exchange.presented.sid,
+            at_most=store.batch,
+            lanes=store.lanes,
+        )
+        self._turns: Coalescer[_Turn, Any] = Coalescer(
+            self._turn_all,
+            key=lambda turn: turn.swap.old.sid,
             at_most=store.batch,
             lanes=store.lanes,
         )
@@ -225,6 +230,7 @@ class Sessions:
         await asyncio.gather(*self._flights.values(), return_exceptions=True)
         await self._gets.drain()
         await self._exchanges.drain()
+        await self._turns.drain()
         await self.store.close()
 
     async def load(self) -> None:
@@ -448,24 +454,38 @@ class Sessions:
         del self._flights[token]
         _see(flight)
 
-    async def _exchange_all(self, exchanges: Sequence[_Exchange]) -> list[_Outcome]:
-        """The everyday exchange, of many at once: one read, and one write if there are turns. What
-        more there is to do for one of them is left to do for it alone.
+    async def _judge_all(self, exchanges: Sequence[_Exchange]) -> list[_Outcome]:
+        """The everyday exchange, of many at once: one read for all of them here, and one write in
+        ``_turn_all``, so that who has nothing to write does not wait for it. What more there is to
+        do for one of them is left to do for it alone.
         """
         rows = await self.store.get([exchange.presented.sid for exchange in exchanges])
-        steps = [self._step(exchange, rows.get(exchange.presented.sid)) for exchange in exchanges]
-        turns = [step.turn for step in steps if isinstance(step, _Step) and step.turn]
-        won = iter(await self._swap_all(turns) if turns else ())
-        return [
-            self._outcome(step, step.turn and next(won)) if isinstance(step, _Step) else step
-            for step in steps
-        ]
+        return [self._judged(exchange, rows.get(exchange.presented.sid)) for exchange in exchanges]
 
-    def _step(self, exchange: _Exchange, session: Session | None) -> _Step | Exception:
+    def _judged(self, exchange: _Exchange, session: Session | None) -> _Outcome:
         try:
             decision = self._judge(exchange, session)
-            return _Step(exchange, session, decision, self._turn(session, decision))
+            turn = self._turn(session, decision)
+            if turn is not None:
+                return self._turns.submit(_Turn(exchange, decision, turn))
+            if decision.session is not session:
+                return self._exchange_alone(exchange)
+            return self._answer(exchange, decision)
         except Exception as error:  # noqa: BLE001  whatever it was, it is not the others' business
+            return error
+
+    async def _turn_all(self, turns: Sequence[_Turn]) -> list[_Outcome]:
+        won = await self._swap_all([turn.swap for turn in turns])
+        return [self._turned(turn, each) for turn, each in zip(turns, won, strict=True)]
+
+    def _turned(self, turn: _Turn, won: object) -> _Outcome:
+        if isinstance(won, StoreUnavailable):
+            return self._answer_if_written(turn, won) if self._is_single_use else won
+        if not won:
+            return self._exchange_alone(turn.exchange)
+        try:
+            return self._answer(turn.exchange, turn.decision)
+        except Exception as error:  # noqa: BLE001  as above
             return error
 
     def _judge(self, exchange: _Exchange, session: Session | None) -> Decision:
@@ -493,19 +513,12 @@ class Sessions:
         except StoreUnavailable as error:
             return [error] * len(turns)
 
-    def _outcome(self, step: _Step, won: object) -> _Outcome:
-        """What comes of it, if what was to be written is. ``won`` is what became of a turn."""
-        if isinstance(won, StoreUnavailable):
-            return self._answer_if_written(step, won) if self._is_single_use else won
-        if won is False or (won is None and step.decision.session is not step.session):
-            return self._exchange_alone(step.exchange)
-        try:
-            session = self._judged_session(step.exchange, step.decision)
-            if self._is_voided(session):
-                return self._hand_out_above_cutoff(step.exchange, step.decision, session)
-            return self._hand_out(step.exchange, step.decision, session)
-        except Exception as error:  # noqa: BLE001  as above
-            return error
+    def _answer(self, exchange: _Exchange, decision: Decision) -> _Outcome:
+        """What the client is answered, now that what was to be written is."""
+        session = self._judged_session(exchange, decision)
+        if self._is_voided(session):
+            return self._hand_out_above_cutoff(exchange, decision, session)
+        return self._hand_out(exchange, decision, session)
 
     async def _exchange_alone(self, exchange: _Exchange) -> Tokens:
         """Until the row is, when that is carried out, as it was when it was judged."""
@@ -527,11 +540,10 @@ class Sessions:
             return True
         return bool(await self._end([session.sid], judged.end_reason, session.generation))
 
-    async def _answer_if_written(self, step: _Step, error: StoreUnavailable) -> Tokens:
-        if step.turn is not None:
-            await self._wrote(step.turn, error)
-        judged = self._judged_session(step.exchange, step.decision)
-        return await self._hand_out_above_cutoff(step.exchange, step.decision, judged)
+    async def _answer_if_written(self, turn: _Turn, error: StoreUnavailable) -> Tokens:
+        await self._wrote(turn.swap, error)
+        judged = self._judged_session(turn.exchange, turn.decision)
+        return await self._hand_out_above_cutoff(turn.exchange, turn.decision, judged)
 
     def _check_in_time(self, began: float) -> None:
         """An exchange that is judged or answered late can log out an honest client, a lost answer
