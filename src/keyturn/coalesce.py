@@ -23,8 +23,8 @@ __all__ = ["Coalescer"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _PATIENCE_SECONDS: Final = 2.0
-_PAUSE_SECONDS: Final = 0.01
-"""About what a small call takes; and behind one that waits for a lock nobody waits longer."""
+_PAUSE_SECONDS: Final = 0.005
+"""Longer than most calls take; and behind one that waits for a lock nobody waits longer."""
 
 
 class _Waiter(msgspec.Struct, Generic[Item, Result], frozen=True):
