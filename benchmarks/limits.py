@@ -11,7 +11,7 @@ import hmac
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,12 @@ from keyturn import Sessions, open_store
 from keyturn.core.keyring import ALGORITHMS
 
 from .bare import Pgbench, SQLiteRow
+from .comparison import spread_of
 from .measure import heading, in_turns_us, median_of, ratios, shown
 from .postgres import log_position, show_alone, written_since
 from .processes import cpu_seconds
+from .report import fill, save, table, this_machine
+from .tables import number, with_spread
 from .turning import ROUNDS, SECONDS, Callers, Clocks, a_round, sessions_on
 
 CLIENTS = 32
@@ -36,15 +39,52 @@ MANY = 256
 CHECKS = 200
 
 
+class Row(msgspec.Struct, frozen=True):
+    """One figure of Keyturn, and the limit of the machine in the same rounds."""
+
+    what: str
+    beside: str
+    """What sets the limit; empty where nothing does."""
+    keyturn: Sequence[float]
+    limit: Sequence[float] = ()
+    digits: int = 0
+
+    @property
+    def ratios(self) -> Sequence[float]:
+        return ratios(self.keyturn, self.limit) if self.limit else ()
+
+
 def run() -> None:
+    machine = this_machine()
     with (
         running() as server,
         tempfile.TemporaryDirectory() as folder,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_beside_pgbench(server, Path(folder)))
-        runner.run(_beside_signatures())
-        runner.run(_beside_sqlite(Path(folder)))
+        rows = [
+            *runner.run(_beside_pgbench(server, Path(folder))),
+            *runner.run(_beside_signatures()),
+            *runner.run(_beside_sqlite(Path(folder))),
+        ]
+    save("limits", machine, rows)
+    fill("limits", _table_of(rows))
+
+
+def _table_of(rows: Sequence[Row]) -> str:
+    return table(
+        ("", "the limit is", "Keyturn", "the limit", "ratio"), [_line(row) for row in rows]
+    )
+
+
+def _line(row: Row) -> list[str]:
+    figures = ((row.keyturn, row.digits), (row.limit, row.digits), (row.ratios, 2))
+    return [row.what, row.beside or "-", *(_cell(each, digits) for each, digits in figures)]
+
+
+def _cell(figures: Sequence[float], digits: int) -> str:
+    if len(figures) < 2:
+        return number(figures[0], digits) if figures else "-"
+    return with_spread(spread_of(figures), digits)
 
 
 def _show(what: str, figures: Sequence[float], digits: int = 2, *, target: str = "") -> None:
@@ -65,7 +105,7 @@ class _Swaps(msgspec.Struct, frozen=True):
     a_commit: float = 1
 
 
-async def _beside_pgbench(server: Server, folder: Path) -> None:
+async def _beside_pgbench(server: Server, folder: Path) -> list[Row]:
     heading(f"PostgreSQL: Sessions.refresh beside pgbench of {CLIENTS} clients, a row swapped each")
     url = await server.new_database()
     connection = await asyncpg.connect(url)
@@ -80,8 +120,29 @@ async def _beside_pgbench(server: Server, folder: Path) -> None:
             ours.append(await _turns(sessions, few, clocks, connection))
             of_many.append(await _turns(sessions, many, clocks, connection))
         _show_distance(bare, ours, of_many)
-        await show_alone(sessions, connection)
+        alone = await show_alone(sessions, connection)
     await connection.close()
+    return [
+        *_rows_beside_pgbench(bare, {CLIENTS: ours, MANY: of_many}),
+        Row("PostgreSQL, 1 caller: µs an exchange", "two statements, a signature", *alone),
+    ]
+
+
+def _rows_beside_pgbench(
+    bare: Sequence[_Swaps], keyturn: Mapping[int, Sequence[_Swaps]]
+) -> Iterator[Row]:
+    pgbench = f"pgbench, {CLIENTS} clients"
+    for what, field in (
+        ("turns a second", "a_second"),
+        ("CPU of PostgreSQL, µs", "cpu_us"),
+        ("bytes of log", "log"),
+    ):
+        for count, swaps in keyturn.items():
+            named = f"PostgreSQL, {count} callers: {what}"
+            yield Row(named, pgbench, _of(swaps, field), _of(bare, field))
+    for count, swaps in keyturn.items():
+        named = f"PostgreSQL, {count} callers: turns a commit"
+        yield Row(named, "", _of(swaps, "a_commit"), digits=1)
 
 
 class _AtBest:
@@ -151,8 +212,9 @@ def _of(swaps: Sequence[_Swaps], field: str) -> list[float]:
 # ── signatures ──────────────────────────────────────────────────────────────────────────────────
 
 
-async def _beside_signatures() -> None:
+async def _beside_signatures() -> list[Row]:
     heading("Signatures of cryptography alone, and Sessions.verify: CPU µs")
+    rows: list[Row] = []
     for algorithm in ALGORITHMS:
         async with Sessions(
             await open_store("memory:"),
@@ -160,11 +222,12 @@ async def _beside_signatures() -> None:
             issuer="https://example.com",
             signing_algorithm=algorithm,
         ) as sessions:
-            await _beside_signature(sessions, algorithm)
+            rows += await _beside_signature(sessions, algorithm)
     _show_hs256()
+    return rows
 
 
-async def _beside_signature(sessions: Sessions, algorithm: str) -> None:
+async def _beside_signature(sessions: Sessions, algorithm: str) -> list[Row]:
     unseen = [await _access_token(sessions, number) for number in range(CHECKS * ROUNDS)]
     fresh, raw = iter(unseen), (await _access_token(sessions, 0)).encode()
     sign, check = _alone(sessions, algorithm, unseen[0].rpartition(".")[0].encode())
@@ -183,6 +246,10 @@ async def _beside_signature(sessions: Sessions, algorithm: str) -> None:
     _show(f"{algorithm}: token unseen", unseen_us, 1)
     _show(f"{algorithm}: signature made", sign_us, 1)
     _show(f"{algorithm}: signature checked", verify_us, 1)
+    return [
+        Row(f"{algorithm}: µs, token unseen", "the signature checked", unseen_us, verify_us, 1),
+        Row(f"{algorithm}: µs, token seen before", "", seen_us, digits=2),
+    ]
 
 
 async def _access_token(sessions: Sessions, number: int) -> str:
@@ -217,7 +284,7 @@ def _show_hs256() -> None:
 # ── SQLite ──────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _beside_sqlite(folder: Path) -> None:
+async def _beside_sqlite(folder: Path) -> list[Row]:
     heading("SQLite (synchronous=FULL): Sessions.refresh beside a row that is updated by APSW")
     async with sessions_on(await _new_file(folder / "keyturn.db")) as sessions:
         callers = await Callers.sign_in(sessions, MANY)
@@ -232,7 +299,12 @@ async def _beside_sqlite(folder: Path) -> None:
     _show(f"turns a second / commits a second, {MANY} callers", ratios(a_second, bare))
     _show("commits a second, one row each", bare, 0)
     _show(f"turns a second, {MANY} callers", a_second, 0)
-    _show(f"turns a commit, {MANY} callers", [each.a_commit for each in ours], 1)
+    a_commit = [each.a_commit for each in ours]
+    _show(f"turns a commit, {MANY} callers", a_commit, 1)
+    return [
+        Row(f"SQLite, {MANY} callers: turns a second", "commits of a row", a_second, bare),
+        Row(f"SQLite, {MANY} callers: turns a commit", "", a_commit, digits=1),
+    ]
 
 
 async def _new_file(file: Path) -> Any:

@@ -85,8 +85,10 @@ _WRITTEN = """
 # ── one caller alone ────────────────────────────────────────────────────────────────────────────
 
 
-async def show_alone(sessions: Sessions, connection: Any) -> None:
-    """Beside the least that can be done: one row read by its key, one written, one signature."""
+async def show_alone(sessions: Sessions, connection: Any) -> tuple[list[float], list[float]]:
+    """Beside the least that can be done: one row read by its key, one written, one signature.
+    Returns the median of each, in microseconds.
+    """
     callers = await Callers.sign_in(sessions, 1)
     plain = await _Plain.sign_in(sessions, connection)
     ours, theirs = [], []
@@ -96,6 +98,7 @@ async def show_alone(sessions: Sessions, connection: Any) -> None:
     print(f"1 caller: µs an exchange              {shown(ours, 0)}")
     print(f"two statements, a signature: µs       {shown(theirs, 0)}")
     print(f"ratio of the medians                  {median_of(ours) / median_of(theirs):.2f}")
+    return [median_of(ours)], [median_of(theirs)]
 
 
 class _Plain:

@@ -12,7 +12,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
@@ -20,6 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import uvloop
 from tests.postgresql import Server, running
 
@@ -30,6 +31,8 @@ from .filling import Place, PostgresPlace, Row, SQLitePlace, token_of
 from .measure import heading, median_of
 from .plans import WHOLE, postgres_plans, sqlite_plans
 from .processes import cpu_seconds, largest_mb
+from .report import fill, save, table, this_machine
+from .tables import number
 from .turning import ROUNDS, Callers, Clocks, a_round, sessions_on
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -45,15 +48,57 @@ SETTINGS = ("checkpoint_timeout=1h", "max_wal_size=16GB")
 _Figures = dict[str, list[float]]
 
 
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of one database, in all rounds."""
+
+    where: str
+    sessions: int
+    what: str
+    figures: Sequence[float]
+
+
 def run() -> None:
+    machine = this_machine()
     with (
         running(*SETTINGS) as server,
         tempfile.TemporaryDirectory() as folder,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_on_postgres(server))
-        runner.run(_on_sqlite(Path(folder)))
-        runner.run(_show_memory(server))
+        figures = [
+            *runner.run(_on_postgres(server)),
+            *runner.run(_on_sqlite(Path(folder))),
+        ]
+        memory = runner.run(_show_memory(server))
+    save("scale", machine, [*figures, *memory])
+    fill("scale", f"{_table_of(figures)}\n\n{_told_of(memory)}")
+
+
+def _table_of(figures: Sequence[Figure]) -> str:
+    """Medians, of each size in a column."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for each in figures:
+        found.setdefault((each.where, each.what), {})[each.sessions] = median_of(each.figures)
+    sizes = [f"{number(size)} sessions" for size in SIZES]
+    lines = [[f"{where}: {what}", *_cells(medians)] for (where, what), medians in found.items()]
+    return table(("medians", *sizes, "largest / least"), lines)
+
+
+def _cells(medians: Mapping[int, float]) -> list[str]:
+    by_size = [_cell(medians[size]) if size in medians else "-" for size in SIZES]
+    return [*by_size, number(max(medians.values()) / min(medians.values()), 2)]
+
+
+def _cell(figure: float) -> str:
+    return number(figure, 0 if figure >= 100 else 2)
+
+
+def _told_of(memory: Sequence[Figure]) -> str:
+    before, after = (median_of(each.figures) for each in memory)
+    each = (after - before) * 2**20 / CUTOFFS
+    return (
+        f"A process that knows {number(CUTOFFS)} revocations takes {number(after, 1)} MB, and "
+        f"{number(before, 1)} MB without any: {number(each)} bytes for each."
+    )
 
 
 # ── one size ────────────────────────────────────────────────────────────────────────────────────
@@ -115,7 +160,7 @@ class Site:
 # ── the sizes beside each other ─────────────────────────────────────────────────────────────────
 
 
-async def _on_postgres(server: Server) -> None:
+async def _on_postgres(server: Server) -> list[Figure]:
     heading(f"PostgreSQL with {', '.join(map(_shown_size, SIZES))} sessions, {CALLERS} callers")
     clocks = {"Python": time.process_time, "PostgreSQL": lambda: cpu_seconds(server.pid)}
     async with AsyncExitStack() as stack:
@@ -127,12 +172,13 @@ async def _on_postgres(server: Server) -> None:
             place = await PostgresPlace.at(url)
             stack.push_async_callback(place.connection.close)
             sites[size] = await Site.made(sessions, place, size)
-        await _show_costs(sites, clocks)
+        measured = await _show_costs(sites, clocks)
         for size, site in sites.items():
             _show_plans(size, await postgres_plans(site.sessions.store))
+    return _figures("PostgreSQL", measured)
 
 
-async def _on_sqlite(folder: Path) -> None:
+async def _on_sqlite(folder: Path) -> list[Figure]:
     sizes = ", ".join(map(_shown_size, SIZES_OF_FILES))
     heading(f"SQLite with {sizes} sessions, {CALLERS} callers")
     async with AsyncExitStack() as stack:
@@ -141,9 +187,18 @@ async def _on_sqlite(folder: Path) -> None:
             store = await open_store(f"sqlite:///{folder / str(size)}.db", create=True)
             sessions = await stack.enter_async_context(sessions_on(store))
             sites[size] = await Site.made(sessions, SQLitePlace(store), size)
-        await _show_costs(sites, {"Python": time.process_time})
+        measured = await _show_costs(sites, {"Python": time.process_time})
         for size, site in sites.items():
             _show_plans(size, await _sqlite_plans(site))
+    return _figures("SQLite", measured)
+
+
+def _figures(where: str, measured: Mapping[int, _Figures]) -> list[Figure]:
+    return [
+        Figure(where=where, sessions=size, what=what, figures=figures)
+        for size, by_what in measured.items()
+        for what, figures in by_what.items()
+    ]
 
 
 async def _sqlite_plans(site: Site) -> dict[str, set[str]]:
@@ -153,7 +208,7 @@ async def _sqlite_plans(site: Site) -> dict[str, set[str]]:
     return await sqlite_plans(site.sessions.store, exchange | asked)
 
 
-async def _show_costs(sites: Mapping[int, Site], clocks: Clocks) -> None:
+async def _show_costs(sites: Mapping[int, Site], clocks: Clocks) -> dict[int, _Figures]:
     measured: dict[int, _Figures] = {size: {} for size in sites}
     for _ in range(ROUNDS):
         for size, site in random.sample(list(sites.items()), len(sites)):
@@ -167,6 +222,7 @@ async def _show_costs(sites: Mapping[int, Site], clocks: Clocks) -> None:
             what.ljust(30) + "".join(f"{figure:12,.2f}" for figure in medians),
             f"  {max(medians) / min(medians):.2f}",
         )
+    return measured
 
 
 def _show_plans(size: int, plans: Mapping[str, set[str]]) -> None:
@@ -183,7 +239,7 @@ def _shown_size(size: int) -> str:
 # ── the memory of revocations ───────────────────────────────────────────────────────────────────
 
 
-async def _show_memory(server: Server) -> None:
+async def _show_memory(server: Server) -> list[Figure]:
     heading(f"Memory of a process that knows {CUTOFFS:,} revocations, on PostgreSQL")
     url = await server.new_database()
     secret = os.urandom(32)
@@ -198,6 +254,11 @@ async def _show_memory(server: Server) -> None:
     print(f"without any: MB                   {median_of(before):.1f}")
     print(f"with all of them: MB              {median_of(after):.1f}")
     print(f"bytes each                        {learnt * 2**20 / CUTOFFS:.0f}")
+    what = "memory of a process that knows so many revocations: MB"
+    return [
+        Figure(where=f"{count:,} revocations", sessions=0, what=what, figures=figures)
+        for count, figures in ((0, before), (CUTOFFS, after))
+    ]
 
 
 _REVOKED = """

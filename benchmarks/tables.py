@@ -10,7 +10,7 @@ from .comparison import Compared, Row, Spread, compared, spread_of, total_us, un
 from .correctness import AT_ONCE, LATE, RACES, SOON, Logout, Race, Theft
 from .report import Machine, table
 
-__all__ = ["behaviour", "costs", "ran_on"]
+__all__ = ["behaviour", "costs", "number", "ran_on", "with_spread"]
 
 _TITLES: Final = {
     "exchange": "An exchange",
@@ -32,7 +32,7 @@ def ran_on(machine: Machine, rows: Sequence[Row]) -> str:
         f"{machine.cpu}, {machine.cores} cores, Linux {machine.kernel}, PostgreSQL "
         f"{machine.postgresql}, Python {machine.python}, Node.js {machine.node}, wrk "
         f"{machine.wrk}; {_rounds(rows)}. The calibration loop took "
-        f"{_with_spread(spread_of(loops), 1)} µs."
+        f"{with_spread(spread_of(loops), 1)} µs."
     )
     versions = ["<details><summary>Versions</summary>", "", *packages, "", "</details>"]
     return "\n".join([where, "", *versions])
@@ -69,19 +69,19 @@ _LONG: Final = (
 
 
 def _long_line(each: Compared) -> list[str]:
-    server = _with_spread(each.spread(lambda row: row.cost.server_us))
-    database = _number(each.median(lambda row: row.cost.database_us))
+    server = with_spread(each.spread(lambda row: row.cost.server_us))
+    database = number(each.median(lambda row: row.cost.database_us))
     in_postgres = each.statements is not None
     return [
         each.contender,
         _ratio(each.ratio),
-        _with_spread(each.spread(lambda row: row.cost.load.a_second)),
-        _number(each.median(lambda row: row.cost.load.p50_ms), 2),
-        _number(each.median(lambda row: row.cost.load.p99_ms), 2),
+        with_spread(each.spread(lambda row: row.cost.load.a_second)),
+        number(each.median(lambda row: row.cost.load.p50_ms), 2),
+        number(each.median(lambda row: row.cost.load.p99_ms), 2),
         f"{server} + {database}" if in_postgres else server,
-        _number(each.median(lambda row: row.cost.memory_mb)),
-        _NONE if each.statements is None else _number(each.statements, 1),
-        _number(each.median(lambda row: row.cost.wal_bytes)) if in_postgres else _NONE,
+        number(each.median(lambda row: row.cost.memory_mb)),
+        _NONE if each.statements is None else number(each.statements, 1),
+        number(each.median(lambda row: row.cost.wal_bytes)) if in_postgres else _NONE,
         f"{100 * each.median(_share_of_load):.0f} %",
     ]
 
@@ -97,10 +97,10 @@ def _short(rows: Sequence[Row], asked: str, connections: int, workers: int) -> s
         [
             each.contender,
             _ratio(each.ratio),
-            _with_spread(each.spread(lambda row: row.cost.load.a_second)),
-            _number(each.median(lambda row: row.cost.load.p50_ms), 2),
-            _number(each.median(lambda row: row.cost.load.p99_ms), 2),
-            _number(each.median(total_us)),
+            with_spread(each.spread(lambda row: row.cost.load.a_second)),
+            number(each.median(lambda row: row.cost.load.p50_ms), 2),
+            number(each.median(lambda row: row.cost.load.p99_ms), 2),
+            number(each.median(total_us)),
         ]
         for each in compared(rows, asked, connections=connections, workers=workers)
     ]
@@ -197,17 +197,17 @@ def _access(logout: Logout | None) -> str:
 # ── figures ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _number(figure: float, digits: int = 0) -> str:
+def number(figure: float, digits: int = 0) -> str:
     return f"{figure:,.{digits}f}".replace(",", "\N{NO-BREAK SPACE}")
 
 
-def _with_spread(spread: Spread, digits: int = 0) -> str:
+def with_spread(spread: Spread, digits: int = 0) -> str:
     """The median, and the least and the largest behind it."""
-    return f"{_number(spread.median, digits)} ({_ends(spread, digits)})"
+    return f"{number(spread.median, digits)} ({_ends(spread, digits)})"
 
 
 def _ends(spread: Spread, digits: int) -> str:
-    return f"{_number(spread.least, digits)} to {_number(spread.largest, digits)}"
+    return f"{number(spread.least, digits)} to {number(spread.largest, digits)}"
 
 
 def _ratio(ratio: Spread | None) -> str:

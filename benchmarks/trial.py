@@ -18,7 +18,17 @@ from .environments import Environment
 from .load import Load, ask_for
 from .processes import cpu_seconds, largest_mb, run, serving
 
-__all__ = ["APART", "ASK_ABOUT", "COUNT_NOTHING", "SETTINGS", "Cost", "Held", "Trial", "on_trial"]
+__all__ = [
+    "APART",
+    "ASK_ABOUT",
+    "COUNT_NOTHING",
+    "SETTINGS",
+    "Cost",
+    "Held",
+    "Trial",
+    "new_database",
+    "on_trial",
+]
 
 SETTINGS: Final = (
     "shared_preload_libraries=pg_stat_statements", "shared_buffers=512MB", "max_wal_size=4GB",
@@ -165,7 +175,7 @@ def on_trial(
     """Within, the contender serves so many sessions on a database of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder, port = Path(name), free_port()
-        url = _new_database(contender, postgres, folder)
+        url = new_database(contender, postgres, folder)
         variables = {
             "DATABASE_URL": url, "KEYTURN_DATABASE_URL": url, "KEYTURN_DATA_DIR": name,
             **contender.environment,
@@ -191,7 +201,7 @@ def on_trial(
             asyncio.run(postgres.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)"))
 
 
-def _new_database(contender: Contender, postgres: Server, folder: Path) -> str:
+def new_database(contender: Contender, postgres: Server, folder: Path) -> str:
     """The URL of an empty one."""
     if contender.database == "sqlite":
         return f"sqlite:///{folder}/keyturn.db"
