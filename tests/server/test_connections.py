@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from uvicorn.server import ServerState
 from keyturn.core.model import ALL_VERSIONS, Cutoff
 from keyturn.integrations.asgi import App
 from keyturn.server.connections import Connection, raise_file_limit
+from keyturn.wire.http import Response
 from tests.support import START, Clock
 from tests.wire.support import FEED_TOKEN, site
 
@@ -79,7 +81,9 @@ async def server(
     """What connects to a server with these limits; those not named are never reached."""
     patient = {name: PATIENCE for name in vars(Connection) if name.startswith("seconds_")}
     kind = type("Limited", (Connection,), patient | limits)
-    config = uvicorn.Config(app, http=kind, lifespan="off", log_config=None, ws="none")
+    config = uvicorn.Config(
+        app, http=kind, lifespan="off", log_config=None, ws="none", proxy_headers=False
+    )
     config.timeout_keep_alive = idle  # type: ignore[assignment]
     config.load()
     state = ServerState()
@@ -352,3 +356,107 @@ def test_connections_may_be_open_files(
     raise_file_limit()
 
     assert limits == ([] if raised is None else [(raised, hard)])
+
+
+# ── answers that are there as a whole ───────────────────────────────────────────────────────────
+
+
+class Mirror(App):
+    """Answers with the method, the path and the body of what it is asked, or as it is told to."""
+
+    def __init__(self, *headers: tuple[bytes, bytes], error: Exception | None = None) -> None:
+        self._headers = headers
+        self._error = error
+
+    async def respond(self, scope: Any, body: bytes) -> Response:
+        if self._error is not None:
+            raise self._error
+        told = b"%b %b %b" % (scope["method"].encode(), scope["path"].encode(), body)
+        return Response(200, [*self._headers, (b"content-length", b"%d" % len(told))], told)
+
+
+async def told_to(asked: bytes, app: App) -> bytes:
+    """All that is answered, until the server closes."""
+    async with server(app, idle=0) as connect:
+        client = await connect()
+        client.send(asked)
+        return await client.rest()
+
+
+async def test_a_whole_answer_has_what_http_wants() -> None:
+    """The status line, the headers in their order, a blank line, and the body."""
+    told = await told_to(b"GET /there HTTP/1.1\r\nHost: a\r\n\r\n", Mirror((b"a", b"1"), (b"b", b"2")))
+
+    assert told == b"HTTP/1.1 200 OK\r\na: 1\r\nb: 2\r\ncontent-length: 11\r\n\r\nGET /there "
+
+
+async def test_requests_on_one_connection_are_answered_in_their_order() -> None:
+    """Also where a client does not wait for the answer of the one before."""
+    asked = b"".join(
+        b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi" % number
+        for number in range(3)
+    )
+
+    told = await told_to(asked, Mirror())
+    assert [line for line in told.split(b"\r\n") if b"POST" in line] == [
+        b"POST /0 hiHTTP/1.1 200 OK",
+        b"POST /1 hiHTTP/1.1 200 OK",
+        b"POST /2 hi",
+    ]
+
+
+async def test_to_head_there_is_no_body() -> None:
+    """RFC 9110, section 9.3.2: with the length that it would have."""
+    told = await told_to(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", Mirror())
+
+    assert told == b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"],
+)
+async def test_who_wants_one_answer_is_told_that_it_is_the_last(asked: bytes) -> None:
+    """And the connection is closed."""
+    async with server(Mirror()) as connect:
+        client = await connect()
+        client.send(asked)
+        told = await client.rest()
+
+    assert told.endswith(b"\r\nconnection: close\r\n\r\nGET / ")
+
+
+async def test_a_body_that_comes_in_pieces_is_put_together() -> None:
+    """As is one that waits to be asked for."""
+    async with server(Mirror(), idle=0) as connect:
+        client = await connect()
+        client.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            asked_for = await client.reader.readuntil(b"\r\n\r\n")
+        for piece in (b"h", b"i"):
+            client.send(piece)
+            await asyncio.sleep(0)
+        told = await client.rest()
+
+    assert asked_for == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert told.endswith(b"POST / hi")
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        Mirror(error=RuntimeError("a secret")),
+        Mirror((b"location", b"/\r\nset-cookie: a=secret")),
+        Mirror((b"location", b"/\nset-cookie: a=secret")),
+    ],
+)
+async def test_what_cannot_be_answered_is_our_fault(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C12, H3: 503 with Retry-After, nothing of what went wrong, and the next request goes on."""
+    with caplog.at_level(logging.ERROR, logger="keyturn"):
+        told = await told_to(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2, app)
+
+    once = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"
+    assert told == once * 2
+    assert [record.message for record in caplog.records] == ["a request was not answered"] * 2
