@@ -107,8 +107,8 @@ class Trial:
         )  # fmt: skip
 
     def _tokens(self, ask: Ask) -> Path:
-        """An access token is presented many times in its quarter of an hour, so those of some users
-        are, again and again; a refresh token once.
+        """An access token is presented many times while it lives, so those of some users are, again
+        and again; a refresh token once.
         """
         file = self._folder / ask.presents
         if ask.presents != "access":
@@ -121,8 +121,8 @@ class Trial:
 
     def cost(self, what: str, *, seconds: float, connections: int) -> Cost:
         """What it costs to ask for one thing for a while."""
-        server, database = cpu_seconds(self._pid), cpu_seconds(self._postgres.pid)
         log = self._log_position()
+        server, database = cpu_seconds(self._pid), cpu_seconds(self._postgres.pid)
         load = self.ask(what, seconds=seconds, connections=connections)
         server, database = (
             cpu_seconds(self._pid) - server,
@@ -191,7 +191,8 @@ def on_trial(
         )
         run(seed, variables)
         alone = APART and workers == 1
-        postgres.stay_on("1" if alone else "0-1")
+        if APART:
+            postgres.stay_on("1" if alone else "0-1")
         with serving(serve, port, variables, log=folder / "log", core=0 if alone else None) as pid:
             yield Trial(
                 contender, workers, pid=pid, port=port, folder=folder, postgres=postgres,

@@ -116,8 +116,7 @@ async def a_round(sessions: Sessions, callers: Callers, clocks: Clocks) -> Turns
     a_second = made / (time.perf_counter() - began)
     used = {whose: (clock() - before[whose]) / made * 1e6 for whose, clock in clocks.items()}
     calls, items = sessions._turns.calls - calls, sessions._turns.items - items  # noqa: SLF001
-    # Alone, they are not gathered at all.
-    return Turns(made, a_second, used, a_commit=items / calls if calls else 1)
+    return Turns(made, a_second, used, a_commit=items / calls)
 
 
 async def show_turns(sessions: Sessions, callers: Callers, clocks: Clocks) -> int:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+import uvloop
 
 from keyturn.coalesce import Coalescer
 from keyturn.core.errors import RowUnavailable, StoreUnavailable
@@ -287,6 +288,21 @@ async def test_a_free_lane_waits_for_more_to_carry(calls: Calls) -> None:
 
     assert (with_one_waiting, with_two_waiting) == ([["a"]], [["a"], ["b", "c"]])
     assert calls.carried[2:] == [["d"]]
+
+
+def test_a_full_call_does_not_wait_on_uvloop(calls: Calls) -> None:
+    """Whose timers are of a kind of their own."""
+
+    async def fill() -> None:
+        coalescer = Coalescer(calls, key=first_letter, at_most=2, lanes=2, pause=60)
+        for item in "abc":
+            coalescer.submit(item)
+            await settle()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(fill())
+
+    assert calls.carried == [["a"], ["b", "c"]]
 
 
 async def test_an_outcome_may_be_an_error(calls: Calls) -> None:

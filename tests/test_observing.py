@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,7 @@ from keyturn.core.rotation import Verdict
 from keyturn.observing import Observer, Observers, observed
 from keyturn.stores import Store
 from keyturn.stores.memory import MemoryStore
-from tests.support import Clock, loaded, restore, state_of
+from tests.support import Clock, Meddling, loaded, restore, state_of
 from tests.wire.support import site
 
 
@@ -67,6 +68,44 @@ def notes() -> Notes:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+async def test_exchanges_at_once_are_told_of_each_in_its_own_context(clock: Clock) -> None:
+    """Also of one that lost its race and is judged again, by itself: it is no part of the others'
+    traces.
+    """
+    request: ContextVar[str] = ContextVar("request", default="of nobody")
+    told: list[tuple[str, str]] = []
+
+    class Places(Observer):
+        def exchanged(self, verdict: Verdict, seconds: float) -> None:
+            told.append((request.get(), verdict))
+
+        def called_store(self, operation: str, rows: int, seconds: float, *, failed: bool) -> None:
+            told.append((request.get(), operation))
+
+    async def exchange(whose: str, token: str) -> None:
+        request.set(whose)
+        await sessions.refresh(token)
+
+    memory = MemoryStore()
+    store = Meddling(memory)
+    async with (
+        loaded(memory, clock) as elsewhere,
+        loaded(store, clock, observer=Places()) as sessions,
+    ):
+        ann, ben = [(await sessions.create(name)).refresh_token for name in ("ann", "ben")]
+        store.before("swap", lambda: elsewhere.refresh(ben))
+        told.clear()
+        await asyncio.gather(exchange("of ann", ann), exchange("of ben", ben))
+
+    assert told == [
+        ("of ann", "get"),
+        ("of ann", "swap"),
+        ("of ann", Verdict.ROTATE),
+        ("of ben", "get"),
+        ("of ben", Verdict.REPLAY),
+    ]
 
 
 async def test_every_verdict_is_told_once(notes: Notes, clock: Clock) -> None:

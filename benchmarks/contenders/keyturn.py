@@ -1,6 +1,5 @@
 """Keyturn with everything on: both cookies, the check of where a request comes from, events,
-metrics. The retry window is 0, so that each exchange is a turn, as it is the quarter of an hour
-after the last one.
+metrics. The retry window is 0, so that each exchange is a turn, as it is minutes after the last one.
 """
 
 from __future__ import annotations

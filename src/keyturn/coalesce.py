@@ -45,8 +45,7 @@ class Coalescer(Generic[Item, Result]):
     result, the error that it met, or what has yet to find out: a future, or a coroutine that then
     runs by itself.
 
-    No two items of one ``key`` are under way at once: the later one waits until the other is
-    answered. A call that raises fails all that it carried; but for ``RowUnavailable``, after which
+    No call carries an item while another carries one of the same ``key``: the later one waits. A call that raises fails all that it carried; but for ``RowUnavailable``, after which
     each is carried alone, as far as that does not take too long. A waiter that is cancelled never
     cancels the call. If the call's own task is cancelled, as at a shutdown that cancels all tasks,
     its waiters get ``StoreUnavailable``. So does, with nothing done, who has waited too long for a
@@ -81,6 +80,7 @@ class Coalescer(Generic[Item, Result]):
         self._pause = pause
         self._waiting: deque[_Waiter[Item, Result]] = deque()
         self._starting: asyncio.Handle | None = None
+        self._pausing = False
         self._watching: asyncio.TimerHandle | None = None
         self._under_way: set[Hashable] = set()
         self._lanes: set[asyncio.Task[None]] = set()
@@ -103,15 +103,16 @@ class Coalescer(Generic[Item, Result]):
         """So that the others of this turn of the loop come along."""
         if self._lanes and len(self._waiting) < self._at_most:
             if self._starting is None:
+                self._pausing = True
                 self._starting = loop.call_later(self._pause, self._start_calls)
-        elif self._starting is None or isinstance(self._starting, asyncio.TimerHandle):
+        elif self._starting is None or self._pausing:
             self._cancel_start()
             self._starting = loop.call_soon(self._start_calls)
 
     def _cancel_start(self) -> None:
         if self._starting is not None:
             self._starting.cancel()
-            self._starting = None
+            self._starting, self._pausing = None, False
 
     async def drain(self) -> None:
         """Wait until nothing is waiting or under way."""

@@ -467,7 +467,7 @@ class Sessions:
             decision = self._judge(exchange, session)
             turn = self._turn(session, decision)
             if turn is not None:
-                return self._turns.submit(_Turn(exchange, decision, turn))
+                return exchange.context.run(self._turns.submit, _Turn(exchange, decision, turn))
             if decision.session is not session:
                 return self._exchange_alone(exchange)
             return self._answer(exchange, decision)

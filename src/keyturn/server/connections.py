@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from keyturn.integrations.asgi import App, send_response
-from keyturn.wire.http import Header, Response
+from keyturn.wire.http import Header
 
 __all__ = ["SECONDS_IDLE", "Connection", "raise_file_limit"]
 
@@ -160,19 +160,29 @@ async def _serve(cycle: RequestResponseCycle, app: App) -> None:
         await cycle.run_asgi(app)  # type: ignore[arg-type]
         return
     try:
+        await _answer(cycle, app)
+    except asyncio.CancelledError:  # the server stops, and waits no longer
+        _write(cycle, _FAILURE_HEAD, b"")
+        raise
+    except Exception:
+        log.exception("an answer was not sent")
+        cycle.transport.abort()
+    finally:
+        cycle.on_response = _nothing  # else it and its connection would keep each other
+
+
+async def _answer(cycle: RequestResponseCycle, app: App) -> None:
+    try:
         response = await app.respond(cycle.scope, bytes(cycle.body))
         head = _head(response.status, [*cycle.default_headers, *response.headers])
     except Exception:  # what answers requests does not raise, so this is nobody's fault but ours
         log.exception("a request was not answered")
-        response, head = _FAILURE, _head(_FAILURE.status, [*_FAILURE.headers])
+        _write(cycle, _FAILURE_HEAD, b"")
+        return
     if response.stream is not None or cycle.flow.write_paused:
         await send_response(response, cycle.receive, cycle.send)  # type: ignore[arg-type]
-    elif not cycle.disconnected:
+    else:
         _write(cycle, head, response.body)
-    cycle.on_response = _nothing  # else it and its connection would keep each other
-
-
-_FAILURE: Final = Response(503, [(b"content-length", b"0"), (b"retry-after", b"1")])
 
 
 def _nothing() -> None:
@@ -180,6 +190,9 @@ def _nothing() -> None:
 
 
 def _write(cycle: RequestResponseCycle, head: bytes, body: bytes) -> None:
+    """Write the answer, unless there is one, or nobody to read it."""
+    if cycle.response_started or cycle.disconnected or cycle.transport.is_closing():
+        return
     closing = b"" if cycle.keep_alive else b"connection: close\r\n"
     cycle.transport.write(b"%b%b\r\n%b" % (head, closing, body))
     cycle.response_started = cycle.response_complete = True
@@ -195,6 +208,9 @@ def _head(status: int, headers: list[Header]) -> bytes:
     if not head.count(b"\n") == head.count(b"\r") == 1 + len(headers):
         raise ValueError("a header with a line break")
     return head
+
+
+_FAILURE_HEAD: Final = _head(503, [(b"content-length", b"0"), (b"retry-after", b"1")])
 
 
 def raise_file_limit() -> None:

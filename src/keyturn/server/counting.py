@@ -22,6 +22,8 @@ def counting_together(settings: Settings, workers: int) -> Iterator[None]:
     does without the files, which cost it more than counting.
     """
     if workers == 1 or not settings.metrics_token:
+        for name in (COMMON_FOLDER, COMMON_FOLDER.lower()):  # of others that it was started by
+            os.environ.pop(name, None)
         yield
         return
     with tempfile.TemporaryDirectory(prefix="keyturn-metrics-") as folder:

@@ -116,7 +116,7 @@ def _collect_rarely() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 50, 50)
+    gc.set_threshold(10_000, 20, 20)
 
 
 class _Server(uvicorn.Server):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -31,7 +31,7 @@ LONGEST_HEADERS: Final = 32 * 1024
 _BLANK: Final = b" \t"
 
 
-class Request(msgspec.Struct, frozen=True, eq=False):
+class Request(msgspec.Struct, frozen=True, dict=True):
     """What a client asks. ``path`` is without percent-encoding and base path, ``client`` the
     address of the connection's other end.
     """
@@ -42,16 +42,15 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     headers: Sequence[Header]
     body: bytes
     client: str
-    _found: dict[str, Any] = {}
-    """What was looked for before; several look for the same."""
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a header. Of one that is repeated all values, joined as in RFC 9110,
         section 5.3: where only one makes sense, that is no value that anything is compared with.
         """
-        found: dict[bytes, bytes] | None = self._found.get("headers")
+        # Several look for headers, and a cached_property has a lock to take.
+        found: dict[bytes, bytes] | None = self.__dict__.get("headers by name")
         if found is None:
-            found = self._found["headers"] = _by_name(self.headers)
+            found = self.__dict__["headers by name"] = _by_name(self.headers)
         return found.get(name)
 
     def cookie(self, name: bytes) -> Sequence[str]:
@@ -61,18 +60,22 @@ class Request(msgspec.Struct, frozen=True, eq=False):
         no look-alike passes for ours. Values are never unquoted, and a semicolon always ends one:
         no cookie that a browser sends has a semicolon in it (RFC 6265bis, section 5.6).
         """
-        found: dict[bytes, dict[str, None]] | None = self._found.get("cookies")
+        found: dict[bytes, dict[str, None]] | None = self.__dict__.get("cookies by name")
         if found is None:
             lines = [line for header, line in self.headers if header == b"cookie"]
-            found = self._found["cookies"] = _cookies_in(lines)
+            found = self.__dict__["cookies by name"] = _cookies_in(lines)
         return list(found.get(name, ()))
 
 
 def _by_name(headers: Iterable[Header]) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
+    repeated: dict[bytes, list[bytes]] = {}
     for name, value in headers:
-        found[name] = b"%b, %b" % (found[name], value) if name in found else value
-    return found
+        if name in found:
+            repeated.setdefault(name, [found[name]]).append(value)
+        else:
+            found[name] = value
+    return found | {name: b", ".join(values) for name, values in repeated.items()}
 
 
 def _cookies_in(lines: Iterable[bytes]) -> dict[bytes, dict[str, None]]:

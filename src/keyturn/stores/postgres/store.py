@@ -29,8 +29,8 @@ together they carry some thousands a second, about what a process can ask for.
 
 
 def connections_of_process(connector: Connector) -> int:
-    """How many connections a process holds: in each lane one that reads and one that writes, and
-    one that listens where that is possible.
+    """How many connections a process holds: in each lane of exchanges one that reads and one that
+    writes, which all else shares, and one that listens where that is possible.
     """
     lanes = _SHARDED_LANES if connector.sharded else _LANES
     return 2 * lanes + connector.direct
