@@ -33,7 +33,7 @@ _BENCHMARKS = {
     "postgres": postgres.run,
     "limits": limits.run,
     "scale": scale.run,
-    "profile": pieces.run,
+    "micro": pieces.run,
     "instructions": instructions.run,
     "growth": growth.run,
     "revocation": revocation.run,

@@ -59,8 +59,8 @@ def run() -> None:
     machine = this_machine()
     pieces = taken_apart(_measure())
     print(text := shown_pieces(pieces))
-    save("profile", machine, pieces)
-    fill("profile", text)
+    save("micro", machine, pieces)
+    fill("micro", text)
 
 
 def _measure() -> list[Round]:

@@ -10,7 +10,7 @@ from benchmarks.report import PAGE, Machine, fill, save, table, this_machine
 
 from tests.benchmarks.loads import row
 
-PLACES = ("http", "correctness", "limits", "scale", "profile")
+PLACES = ("http", "correctness", "limits", "scale", "micro")
 
 
 @pytest.fixture
