@@ -82,14 +82,17 @@ class Connector:
         return await self._connect(cache=0, settings={}, seconds=COMMAND_SECONDS)
 
     def begin(self, *, patient: bool) -> str:
-        """What begins a transaction on our settings, also where a session cannot hold them. A
-        patient one waits longer for locks.
+        """What begins a transaction on our settings, which it brings along where a session cannot
+        hold them. A patient one waits longer for locks.
         """
-        local = {key: value for key, value in self._settings().items() if "default" not in key}
+        local = {} if self.direct else self._local_settings()
         if patient:
             local["lock_timeout"] = _PATIENT_LOCK_TIMEOUT
         sets = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in local.items())
         return "BEGIN ISOLATION LEVEL READ COMMITTED" + sets
+
+    def _local_settings(self) -> dict[str, str]:
+        return {name: value for name, value in self._settings().items() if "default" not in name}
 
     def _settings(self) -> dict[str, str]:
         return _SETTINGS | _SHARDED if self.sharded else _SETTINGS
