@@ -1,5 +1,6 @@
 """Keyturn with everything on: both cookies, the check of where a request comes from, events,
-metrics. The retry window is 0, so that each exchange is a turn, as it is minutes after the last one.
+metrics. The retry window is 0, so that each exchange is a turn, as is one that comes minutes after
+the last one.
 """
 
 from __future__ import annotations

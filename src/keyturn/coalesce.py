@@ -45,10 +45,11 @@ class Coalescer(Generic[Item, Result]):
     result, the error that it met, or what has yet to find out: a future, or a coroutine that then
     runs by itself.
 
-    No call carries an item while another carries one of the same ``key``: the later one waits. A call that raises fails all that it carried; but for ``RowUnavailable``, after which
-    each is carried alone, as far as that does not take too long. A waiter that is cancelled never
-    cancels the call. If the call's own task is cancelled, as at a shutdown that cancels all tasks,
-    its waiters get ``StoreUnavailable``. So does, with nothing done, who has waited too long for a
+    No call carries an item while another carries one of the same ``key``: the later one waits. A
+    call that raises fails all that it carried; but for ``RowUnavailable``, after which each is
+    carried alone, as far as that does not take too long. A waiter that is cancelled never cancels
+    the call. If the call's own task is cancelled, as at a shutdown that cancels all tasks, its
+    waiters get ``StoreUnavailable``. So does, with nothing done, who has waited too long for a
     call: behind a store that hangs they would be more and more.
 
     Args:

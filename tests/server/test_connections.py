@@ -385,7 +385,9 @@ async def told_to(asked: bytes, app: App) -> bytes:
 
 async def test_a_whole_answer_has_what_http_wants() -> None:
     """The status line, the headers in their order, a blank line, and the body."""
-    told = await told_to(b"GET /there HTTP/1.1\r\nHost: a\r\n\r\n", Mirror((b"a", b"1"), (b"b", b"2")))
+    told = await told_to(
+        b"GET /there HTTP/1.1\r\nHost: a\r\n\r\n", Mirror((b"a", b"1"), (b"b", b"2"))
+    )
 
     assert told == b"HTTP/1.1 200 OK\r\na: 1\r\nb: 2\r\ncontent-length: 11\r\n\r\nGET /there "
 

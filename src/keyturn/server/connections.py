@@ -193,6 +193,8 @@ def _write(cycle: RequestResponseCycle, head: bytes, body: bytes) -> None:
     """Write the answer, unless there is one, or nobody to read it."""
     if cycle.response_started or cycle.disconnected or cycle.transport.is_closing():
         return
+    if cycle.scope["method"] == "HEAD":
+        body = b""
     closing = b"" if cycle.keep_alive else b"connection: close\r\n"
     cycle.transport.write(b"%b%b\r\n%b" % (head, closing, body))
     cycle.response_started = cycle.response_complete = True
