@@ -90,7 +90,7 @@ KEYTURN: Final = tuple(
 
 IN_WINDOW: Final = msgspec.structs.replace(
     KEYTURN[0],
-    name=f"{KEYTURN[0].name}, repeated in the window",
+    name="Keyturn, repeated in the window",
     design="an exchange that writes nothing, as one has been made just before",
     asks={"exchange": _ASKS["exchange"]},
     environment={**_ENVIRONMENT, "KEYTURN_RETRY_WINDOW": "3600"},
