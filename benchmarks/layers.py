@@ -250,7 +250,7 @@ class _Wire(asyncio.Transport):
         self._protocol.data_received(request)
         return await self._answered
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Any) -> None:
         self._received += data
         head, whole, body = self._received.partition(b"\r\n\r\n")
         if whole and len(body) == int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]):

@@ -111,11 +111,7 @@ def _give_memory_back() -> None:
 
 
 def _collect_rarely() -> None:
-    """Objects that are there from the start are not looked at again, and new ones less often: what
-    a request leaves is freed as it goes, so there are few cycles to be found.
-    """
-    gc.collect()
-    gc.freeze()
+    """What a request leaves is freed as it goes, so there are few cycles to be looked for."""
     gc.set_threshold(10_000, 20, 20)
 
 
