@@ -1,5 +1,5 @@
-"""What every benchmark shares: rounds, medians with spread, the CPU of other processes, and a loop
-that shows when the machine itself was slow.
+"""What every benchmark shares: rounds, medians with spread, and a loop that shows when the machine
+itself was slow.
 """
 
 from __future__ import annotations
@@ -8,11 +8,9 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 __all__ = [
     "calibration_us",
-    "cpu_seconds",
     "heading",
     "in_turns_us",
     "median_of",
@@ -46,19 +44,6 @@ def in_turns_us(works: Mapping[str, Callable[[], object]], calls: int) -> dict[s
 def calibration_us() -> float:
     """CPU microseconds of a fixed loop: compare runs only where this is alike."""
     return per_call_us(lambda: sum(range(1000)), 2000)
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process and its children have used so far, those that have ended too."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    ticks = sum(map(_ticks, [str(pid), *children]))
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _ticks(pid: str) -> int:
-    """Of itself and of those it has waited for; proc(5), fields 14 to 17 of stat."""
-    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
-    return sum(map(int, after_name.split()[11:15]))
 
 
 def median_of(figures: Sequence[float]) -> float:

@@ -18,7 +18,8 @@ from tests.postgresql import Server, running
 
 from keyturn import Sessions, open_store
 
-from .measure import cpu_seconds, heading, median_of, shown
+from .measure import heading, median_of, shown
+from .processes import cpu_seconds
 from .turning import Callers, sessions_on, show_turns
 
 __all__ = ["log_position", "run", "show_alone", "written_since"]

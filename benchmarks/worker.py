@@ -6,28 +6,26 @@ import asyncio
 import json
 import os
 import re
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from tests.postgresql import running
+from tests.postgresql import free_port, running
 
 from keyturn import Sessions, open_store
 
-from .measure import cpu_seconds, heading
+from .measure import heading
+from .processes import cpu_seconds, largest_mb, serving
+from .processes import run as run_to_end
 
 SECONDS = 60
 SECONDS_ALONE = 10
 SESSIONS = 10_000
 CONNECTIONS = 32
-STARTED_WITHIN = 20
 LOGIN = {"username": "ada", "password": os.urandom(12).hex()}
 
 
@@ -40,26 +38,23 @@ def run() -> None:
 
 def _measure(where: str, folder: Path, url: str) -> None:
     heading(f"keyturn serve on {where}, one worker: {SECONDS} s of exchanges and checks")
-    port = _free_port()
-    given = {"KEYTURN_DATA_DIR": str(folder), "KEYTURN_DATABASE_URL": url}
-    environment = {**os.environ, **given, "KEYTURN_LOG_LEVEL": "error"}
+    port = free_port()
+    environment = {
+        "KEYTURN_DATA_DIR": str(folder), "KEYTURN_DATABASE_URL": url, "KEYTURN_LOG_LEVEL": "error",
+    }  # fmt: skip
     keyturn = Path(sys.executable).with_name("keyturn")
-    subprocess.run([keyturn, "init"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    run_to_end([keyturn, "init"], environment)
     tokens = asyncio.run(_begin_sessions(folder, url))
-    server = subprocess.Popen([keyturn, "serve", "--port", str(port)], env=environment)
-    try:
-        _wait_until_it_answers(port)
-        print(f"memory before: MB                 {_memory_mb(server.pid):.1f}")
+    serve = [keyturn, "serve", "--port", str(port)]
+    with serving(serve, port, environment, log=folder / "log") as pid:
+        print(f"memory before: MB                 {largest_mb(pid):.1f}")
         answers = asyncio.run(_load(port))
         print(f"answers by status                 {dict(answers)}")
-        print(f"memory after: MB                  {_memory_mb(server.pid):.1f}")
+        print(f"memory after: MB                  {largest_mb(pid):.1f}")
         exchange = partial(_exchange, tokens)
         for what, ask in (("exchanges", exchange), ("checks", _check), ("logins", _log_in)):
-            rate, used = asyncio.run(_repeat(server.pid, port, ask))
+            rate, used = asyncio.run(_repeat(pid, port, ask))
             print(f"{what} alone: a second, CPU ms".ljust(33), f"{rate:.0f}, {used:.2f}")
-    finally:
-        server.terminate()
-        server.wait()
 
 
 async def _load(port: int) -> Counter[str]:
@@ -160,31 +155,3 @@ class _Client:
         length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
         answer = await self._reader.readexactly(int(length[1]) if length else 0)
         return head.split(" ", 2)[1], json.loads(answer)
-
-
-def _free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        return int(taken.getsockname()[1])
-
-
-def _wait_until_it_answers(port: int) -> None:
-    until = time.monotonic() + STARTED_WITHIN
-    while time.monotonic() < until:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    sys.exit("the server did not start")
-
-
-def _memory_mb(pid: int) -> float:
-    """Resident memory of the largest process of the server's tree."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return max(_resident_mb(each) for each in (str(pid), *children))
-
-
-def _resident_mb(pid: str) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]

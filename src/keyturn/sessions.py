@@ -516,7 +516,7 @@ class Sessions:
     def _answer(self, exchange: _Exchange, decision: Decision) -> _Outcome:
         """What the client is answered, now that what was to be written is."""
         session = self._judged_session(exchange, decision)
-        if self._is_voided(session):
+        if self._cutoff_above(session) is not None:
             return self._hand_out_above_cutoff(exchange, decision, session)
         return self._hand_out(exchange, decision, session)
 
@@ -591,9 +591,10 @@ class Sessions:
         self._check_in_time(exchange.began)
         return tokens
 
-    def _is_voided(self, session: Session) -> bool:
+    def _cutoff_above(self, session: Session) -> Cutoff | None:
+        """The cutoff that voids claims of the session's version, if there is one."""
         cutoff = self._cutoffs.of(session.sid)
-        return cutoff is not None and session.version <= cutoff.version
+        return None if cutoff is None or session.version > cutoff.version else cutoff
 
     async def _above_cutoff(self, session: Session) -> Session:
         """The session with claims of a version that no cutoff known here voids.
@@ -603,8 +604,8 @@ class Sessions:
         row that has their version.
         """
         for _ in range(_ATTEMPTS):
-            cutoff = self._cutoffs.of(session.sid)
-            if cutoff is None or session.version > cutoff.version:
+            cutoff = self._cutoff_above(session)
+            if cutoff is None:
                 return session
             session = await self._living_row(session.sid)
             if cutoff.version == ALL_VERSIONS:

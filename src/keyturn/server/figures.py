@@ -148,26 +148,10 @@ def count_request(method: str, path: str, status: int, seconds: float) -> None:
 
 
 # To find a counter by its labels costs more than to count.
-
-
-@cache
-def _seconds_of(path: str) -> Histogram:
-    return _request_seconds.labels(path)
-
-
-@cache
-def _store_seconds_of(operation: str) -> Histogram:
-    return _store_seconds.labels(operation)
-
-
-@cache
-def _store_rows_of(operation: str) -> Histogram:
-    return _store_rows.labels(operation)
-
-
-@cache
-def _requests_of(method: str, path: str, status: int) -> Counter:
-    return _requests.labels(method, path, status)
+_seconds_of: Final = cache(_request_seconds.labels)
+_requests_of: Final = cache(_requests.labels)
+_store_seconds_of: Final = cache(_store_seconds.labels)
+_store_rows_of: Final = cache(_store_rows.labels)
 
 
 def show_start(database: str) -> None:
