@@ -14,6 +14,9 @@ from keyturn.coalesce import Coalescer
 from keyturn.core.errors import RowUnavailable, StoreUnavailable
 
 
+PATIENCE = 20
+
+
 class Calls:
     """Calls that are under way until they are let go, each in its turn."""
 
@@ -293,16 +296,21 @@ async def test_a_free_lane_waits_for_more_to_carry(calls: Calls) -> None:
 def test_a_full_call_does_not_wait_on_uvloop(calls: Calls) -> None:
     """Whose timers are of a kind of their own."""
 
-    async def fill() -> None:
+    async def fill() -> list[list[str]]:
         coalescer = Coalescer(calls, key=first_letter, at_most=2, lanes=2, pause=60)
         for item in "abc":
             coalescer.submit(item)
             await settle()
+        carried = list(calls.carried)  # before the loop ends what is under way
+        for call in range(len(carried)):
+            await calls.let_go(call)
+        await coalescer.drain()
+        return carried
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(fill())
+        carried = runner.run(asyncio.wait_for(fill(), PATIENCE))
 
-    assert calls.carried == [["a"], ["b", "c"]]
+    assert carried == [["a"], ["b", "c"]]
 
 
 async def test_an_outcome_may_be_an_error(calls: Calls) -> None:
