@@ -13,7 +13,6 @@ import uvloop
 from keyturn.coalesce import Coalescer
 from keyturn.core.errors import RowUnavailable, StoreUnavailable
 
-
 PATIENCE = 20
 
 
