@@ -325,6 +325,7 @@ async def test_two_tabs_of_a_server_that_takes_each_token_once_are_logged_out(
             rounds += 1
             if were_led_away(here):
                 break
+        await somebody.context.close()  # until then it may tell of more that goes wrong on purpose
         somebody.errors.clear()
 
     assert were_led_away(here)
