@@ -99,6 +99,7 @@ async def _on_lanes(
 
 
 async def _show_size(connection: Any, when: str, seconds: float) -> int:
+    table: int
     table, indexes = await connection.fetchrow(_SIZES)
     print(f"{when:20} {table:14,} {indexes:11,} {SESSIONS / seconds:13,.0f}")
     return table

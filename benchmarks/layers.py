@@ -231,7 +231,7 @@ class _Wire(asyncio.Transport):
     def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 8000)})
         self._protocol = protocol
-        self._answered: asyncio.Future[bytes] | None = None
+        self._answered: asyncio.Future[bytes]
         self._received = b""
         protocol.connection_made(self)
 
@@ -247,8 +247,9 @@ class _Wire(asyncio.Transport):
 
     async def ask(self, request: bytes) -> bytes:
         self._answered = asyncio.get_running_loop().create_future()
+        answered = self._answered
         self._protocol.data_received(request)
-        return await self._answered
+        return await answered
 
     def write(self, data: Any) -> None:
         self._received += data
@@ -267,6 +268,7 @@ class _Echo(asyncio.Protocol):
     _ANSWER: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:  # noqa: ARG002
@@ -299,7 +301,8 @@ async def _leaves(sessions: Sessions) -> Round:
 def _leaf_works(
     sessions: Sessions, session: Session, token: str, access: AccessToken
 ) -> Mapping[str, Callable[[], object]]:
-    now, secret = sessions.now(), sessions.secrets.first
+    now, secret, session_secret = sessions.now(), sessions.secrets.first, session.secret
+    assert session_secret
     key = sessions.keyring.signing_key(now)
     raw = base64url.decode(token.removeprefix(refresh_token.PREFIX))
     name, proven, sid = raw[1:21], raw[:37], raw[1:17]
@@ -311,7 +314,7 @@ def _leaf_works(
         """Of what is presented and of what is handed out."""
         for _ in range(2):
             refresh_token._tag(secret, proven)  # noqa: SLF001
-            refresh_token._proof(session.secret, name)  # noqa: SLF001
+            refresh_token._proof(session_secret, name)  # noqa: SLF001
 
     def texts() -> None:
         base64url.decode(token.removeprefix(refresh_token.PREFIX))

@@ -100,11 +100,14 @@ def _layers(postgres: Server) -> Iterator[Callable[[], Round]]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         ) as process:
+            assert process.stdin
+            assert process.stdout
+            asked, told = process.stdin, process.stdout
 
             def a_round() -> Round:
-                process.stdin.write(b"\n")
-                process.stdin.flush()
-                return msgspec.json.decode(process.stdout.readline(), type=Round)
+                asked.write(b"\n")
+                asked.flush()
+                return msgspec.json.decode(told.readline(), type=Round)
 
             a_round()
             yield a_round

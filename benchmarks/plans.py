@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import apsw
@@ -73,7 +74,7 @@ async def sqlite_plans(
     plans: dict[str, set[str]] = {}
     for what, ask in asked.items():
         said: list[tuple[str, Any]] = []
-        await _overhear(store, lambda _, sql, bindings: not said.append((sql, bindings)))  # noqa: B023
+        await _overhear(store, partial(_noted, said))
         await ask()
         await _overhear(store, None)
         plans[what] = await store.engine.read(lambda connection: _found_by(connection, said))  # noqa: B023
@@ -87,6 +88,11 @@ async def _overhear(store: Store, hear: Callable[..., bool] | None) -> None:
     engine: Any = store.engine  # type: ignore[attr-defined]
     await engine.read(begin)
     await engine.write(begin)
+
+
+def _noted(said: list[tuple[str, Any]], _: apsw.Cursor, sql: str, bindings: Any) -> bool:
+    said.append((sql, bindings))
+    return True  # go on
 
 
 def _found_by(connection: apsw.Connection, said: list[tuple[str, Any]]) -> set[str]:

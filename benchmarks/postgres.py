@@ -47,7 +47,9 @@ async def _run(server: Server) -> None:
         await _show_log(connection, before, turns)
         await show_alone(sessions, connection)
     # Its connections have ended, and told their statistics.
-    updated, hot = await connection.fetchrow(_UPDATES)
+    updates = await connection.fetchrow(_UPDATES)
+    assert updates
+    updated, hot = updates
     print(f"updates that are HOT                  {hot / updated:.2%}")
     await connection.close()
 
@@ -61,7 +63,7 @@ _UPDATES = """
 
 async def log_position(connection: Any) -> str:
     """How far the log has been written to the disk."""
-    return await connection.fetchval("SELECT pg_current_wal_flush_lsn()")
+    return str(await connection.fetchval("SELECT pg_current_wal_flush_lsn()"))
 
 
 async def _show_log(connection: Any, before: str, turns: int) -> None:

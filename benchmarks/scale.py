@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -203,9 +204,9 @@ def _figures(where: str, measured: Mapping[int, _Figures]) -> list[Figure]:
 
 async def _sqlite_plans(site: Site) -> dict[str, set[str]]:
     row = (await site.others(10))[0]
-    asked = {what: lambda ask=ask: ask(row) for what, ask in site.asked.items()}
-    exchange = {"an exchange": lambda: site.callers.exchange(0)}
-    return await sqlite_plans(site.sessions.store, exchange | asked)
+    asked = {what: partial(ask, row) for what, ask in site.asked.items()}
+    exchange = {"an exchange": partial(site.callers.exchange, 0)}
+    return await sqlite_plans(site.sessions.store, {**exchange, **asked})
 
 
 async def _show_costs(sites: Mapping[int, Site], clocks: Clocks) -> dict[int, _Figures]:

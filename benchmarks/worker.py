@@ -45,7 +45,7 @@ def _measure(where: str, folder: Path, url: str) -> None:
     keyturn = Path(sys.executable).with_name("keyturn")
     run_to_end([keyturn, "init"], environment)
     tokens = asyncio.run(_begin_sessions(folder, url))
-    serve = [keyturn, "serve", "--port", str(port)]
+    serve: list[str | Path] = [keyturn, "serve", "--port", str(port)]
     with serving(serve, port, environment, log=folder / "log") as pid:
         print(f"memory before: MB                 {largest_mb(pid):.1f}")
         answers = asyncio.run(_load(port))

@@ -308,7 +308,7 @@ async def test_two_tabs_in_any_order_are_never_logged_out(here: Place, signed_in
     assert not were_led_away(here)
     assert here.count("POST /refresh-token") > 5
     assert len(await here.here.living()) == 1
-    signed_in.forgive(401, 409)
+    signed_in.forgive(401, 409, 503)  # an exchange that a busy machine is slow with is asked again
 
 
 async def test_two_tabs_of_a_server_that_takes_each_token_once_are_logged_out(
