@@ -44,6 +44,14 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+def cancel_once_made(coalescer: Coalescer[str, str]) -> None:
+    """Its call, before that has done anything."""
+    if not coalescer._lanes:
+        asyncio.get_running_loop().call_soon(cancel_once_made, coalescer)
+    for lane in coalescer._lanes:
+        lane.cancel()
+
+
 def first_letter(item: str) -> str:
     return item[0]
 
@@ -217,6 +225,24 @@ async def test_a_drain_given_up_does_not_cancel_the_call(calls: Calls) -> None:
     assert answer.result() == "A"
 
 
+async def test_who_is_answered_together_asks_together(calls: Calls) -> None:
+    """What each of them asks next comes in the same turn, or in one that follows at once."""
+    coalescer = Coalescer(calls, key=first_letter)
+    loop = asyncio.get_running_loop()
+
+    def go_on(*items: str) -> None:
+        for item in items[:2]:
+            coalescer.submit(item)
+        if items[2:]:
+            loop.call_soon(go_on, *items[2:])
+
+    go_on("a", "b", "c", "d", "e")
+    await settle()
+    await calls.let_go(0)
+
+    assert calls.carried == [["a", "b", "c", "d", "e"]]
+
+
 @pytest.mark.parametrize("begun", [True, False])
 async def test_a_cancelled_call_leaves_nobody_waiting(calls: Calls, *, begun: bool) -> None:
     """A shutdown that cancels all tasks, ours too: waiters are told, later ones are carried."""
@@ -226,7 +252,7 @@ async def test_a_cancelled_call_leaves_nobody_waiting(calls: Calls, *, begun: bo
     if not begun:
         await calls.let_go(0)
         answer = coalescer.submit("a1")
-        asyncio.get_running_loop().call_soon(lambda: [lane.cancel() for lane in coalescer._lanes])
+        cancel_once_made(coalescer)
     later = coalescer.submit("a2")
     for lane in coalescer._lanes:
         lane.cancel()

@@ -94,21 +94,34 @@ class Coalescer(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append(_Waiter(item, future, loop.time() + self._patience, copy_context()))
-        if len(self._lanes) < self._most_lanes:
+        if len(self._lanes) == self._most_lanes:
+            if self._watching is None:
+                self._watch()
+        elif self._lanes and len(self._waiting) < self._at_most:
+            self._start_after_pause(loop)
+        else:
             self._start_soon(loop)
-        elif self._watching is None:
-            self._watch()
         return future
 
+    def _start_after_pause(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._starting is None:
+            self._pausing = True
+            self._starting = loop.call_later(self._pause, self._start_calls)
+
     def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """So that the others of this turn of the loop come along."""
-        if self._lanes and len(self._waiting) < self._at_most:
-            if self._starting is None:
-                self._pausing = True
-                self._starting = loop.call_later(self._pause, self._start_calls)
-        elif self._starting is None or self._pausing:
+        """So that the others of this turn of the loop come along, and those of the next if there
+        are any: who was answered together asks together. Who is alone waits for nobody.
+        """
+        if self._starting is None or self._pausing:
             self._cancel_start()
-            self._starting = loop.call_soon(self._start_calls)
+            self._starting = loop.call_soon(self._start_unless_more_come, loop, 1)
+
+    def _start_unless_more_come(self, loop: asyncio.AbstractEventLoop, before: int) -> None:
+        now = len(self._waiting)
+        if before < now < self._at_most:
+            self._starting = loop.call_soon(self._start_unless_more_come, loop, now)
+        else:
+            self._start_calls()
 
     def _cancel_start(self) -> None:
         if self._starting is not None:
@@ -148,7 +161,8 @@ class Coalescer(Generic[Item, Result]):
         if lane.cancelled():
             for waiter in batch.values():
                 _fail(waiter, StoreUnavailable("The call to the store was cancelled"))
-        self._start_calls()
+        if self._waiting:
+            self._start_soon(lane.get_loop())
 
     def _next_batch(self) -> _Batch[Item, Result]:
         batch: _Batch[Item, Result] = {}
