@@ -29,11 +29,11 @@ from .clients import AT_ONCE, PAST_WINDOW, Client, Crowd
 CALLS: Final = {
     "check of a token seen before": 7,
     "check of another one": 16,
-    "turn in memory": 101,
-    "echo in memory": 71,
-    "turn on PostgreSQL": 127,
+    "turn in memory": 95,
+    "echo in memory": 68,
+    "turn on PostgreSQL": 121,
     "turn on PostgreSQL, one of 64 at once": 73.8,
-    "turn over HTTP, in memory": 151,
+    "turn over HTTP, in memory": 145,
     "check over HTTP": 54,
 }
 TOLERANCE: Final = 0.05

@@ -88,4 +88,4 @@ def _proof(session_secret: bytes, name: bytes) -> bytes:
 def _tag(secret: ServerSecret, proven: bytes) -> bytes:
     mac = secret.refresh_mac.copy()  # with the key in place already
     mac.update(_TAG_LABEL + proven)
-    return mac.digest()[:16]
+    return mac.finalize()[:16]

@@ -6,11 +6,11 @@ place everywhere, then promoted, and nobody notices.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .errors import ConfigurationError
@@ -35,7 +35,7 @@ class ServerSecret:
         if len(set(secret)) == 1:
             raise ConfigurationError("secret", "must be random")
         self.refresh_key = _derive(secret, b"keyturn refresh key v1", 32)
-        self.refresh_mac = hmac.new(self.refresh_key, digestmod="sha256")
+        self.refresh_mac = HMAC(self.refresh_key, SHA256())
         self.wrapping_key = _derive(secret, b"keyturn signing key wrapping v1", 32)
         self.throttle_key = _derive(secret, b"keyturn throttle key v1", 32)
         self.key_id = _derive(secret, b"keyturn secret id v1", 1)[0]

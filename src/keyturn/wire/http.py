@@ -75,7 +75,9 @@ def _by_name(headers: Iterable[Header]) -> dict[bytes, bytes]:
             repeated.setdefault(name, [found[name]]).append(value)
         else:
             found[name] = value
-    return found | {name: b", ".join(values) for name, values in repeated.items()}
+    for name, values in repeated.items():
+        found[name] = b", ".join(values)
+    return found
 
 
 def _cookies_in(lines: Iterable[bytes]) -> dict[bytes, dict[str, None]]:
