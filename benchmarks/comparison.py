@@ -47,7 +47,9 @@ class Compared(msgspec.Struct, frozen=True):
     contender: str
     rows: Sequence[Row]
     ratio: Spread | None
-    """Of all the CPU that an answer takes to Keyturn's; None where no round has both."""
+    """Of all the CPU that an answer takes to Keyturn's, the median of the same round; None where no
+    round has both.
+    """
 
     def spread(self, figure: Callable[[Row], float]) -> Spread:
         return spread_of([figure(row) for row in self.rows])
@@ -82,10 +84,17 @@ def compared(
         if (row.asked, row.connections, row.workers) == (asked, connections, workers)
         and _is_fit(row)
     ]
-    keyturn = {row.round: total_us(row) for row in alike if row.contender == MEASURE}
+    keyturn = _measure_by_round(row for row in alike if row.contender == MEASURE)
     names = dict.fromkeys(row.contender for row in alike)
     found = [_of(name, alike, keyturn) for name in names]
     return sorted(found, key=lambda each: each.median(total_us))
+
+
+def _measure_by_round(rows: Iterable[Row]) -> dict[int, float]:
+    costs: dict[int, list[float]] = {}
+    for row in rows:
+        costs.setdefault(row.round, []).append(total_us(row))
+    return {number: median_of(those) for number, those in costs.items()}
 
 
 def spread_of(figures: Sequence[float]) -> Spread:

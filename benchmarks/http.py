@@ -13,10 +13,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from msgspec.structs import replace
 from tests.postgresql import Server, running
 
 from . import correctness, pictures, tables
-from .comparison import Row, compared
+from .comparison import MEASURE, Row, compared
 from .contenders import AS_THEY_COME, CONTENDERS
 from .contenders.model import Contender
 from .environments import Environment, installed
@@ -29,6 +30,8 @@ __all__ = ["ROUNDS", "measure", "run"]
 ROUNDS: Final = 3
 SECONDS_TO_WARM: Final = 5
 SESSIONS: Final = 4000
+BETWEEN_MEASURES: Final = 5
+"""So many others."""
 SECONDS: Final = {32: 3, 1: 2, 256: 2}
 """For which so many connections ask."""
 ASKED: Final = ("check", "exchange", "login")  # an exchange may end the access token before it
@@ -92,7 +95,7 @@ def measure(
         creating = [f"CREATE EXTENSION {name}" for name in extensions]
         asyncio.run(postgres.execute(*creating, *COUNT_NOTHING))
         for number in range(1, rounds + 1):
-            for contender in contenders:
+            for contender in _in_turn(contenders, number):
                 environment = environments[contender.application]
                 try:
                     for row in _rows_of(number, contender, environment, postgres):
@@ -101,6 +104,18 @@ def measure(
                 except RuntimeError as error:  # the others are not to be measured anew for it
                     print(f"{contender.name} was given up: {error}", file=sys.stderr)
     return rows
+
+
+def _in_turn(contenders: Sequence[Contender], number: int) -> Iterator[Contender]:
+    """From one end to the other, and in the next round back. Now and then comes the one that they
+    are measured by, as the machine is not as fast at the end of a round as at its beginning.
+    """
+    measure = [replace(each, workers=(1,)) for each in contenders if each.name == MEASURE]
+    order = contenders if number % 2 else contenders[::-1]
+    for position, contender in enumerate(order, start=1):
+        yield contender
+        if position % BETWEEN_MEASURES == 0:
+            yield from measure
 
 
 def _rows_of(

@@ -24,6 +24,15 @@ def test_a_ratio_is_one_of_the_same_round() -> None:
     assert other.ratio == Spread(2, 2, 2)
 
 
+def test_a_ratio_is_one_to_what_is_usual_in_its_round() -> None:
+    """Where Keyturn was measured again and again: a slow moment of its own flatters nobody."""
+    rows = [row(server_us=us, database_us=0) for us in (100, 900, 110)]
+
+    *_, other = compared([*rows, row("other", server_us=990, database_us=0)], "exchange")
+
+    assert other.ratio == Spread(9, 9, 9)
+
+
 def test_who_takes_the_least_comes_first() -> None:
     """Server and database together decide."""
     rows = [
