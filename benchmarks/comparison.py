@@ -1,5 +1,5 @@
 """What was measured of the contenders, set beside each other: only what may be quoted, medians of
-the rounds, and ratios to Keyturn in the same round.
+all times that it was measured, and ratios to Keyturn in the same round.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """Of one figure, over the rounds."""
+    """Of one figure, over all times that it was measured."""
 
     median: float
     least: float

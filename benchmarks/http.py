@@ -25,13 +25,13 @@ from .measure import calibration_us
 from .report import PICTURES, fill, save, this_machine
 from .trial import COUNT_NOTHING, SETTINGS, Trial, on_trial
 
-__all__ = ["ROUNDS", "measure", "run"]
+__all__ = ["BETWEEN_MEASURES", "ROUNDS", "in_turn", "measure", "run"]
 
 ROUNDS: Final = 3
 SECONDS_TO_WARM: Final = 5
 SESSIONS: Final = 4000
 BETWEEN_MEASURES: Final = 5
-"""So many others."""
+"""So many contenders are measured before the one comes again that they are measured by."""
 SECONDS: Final = {32: 3, 1: 2, 256: 2}
 """For which so many connections ask."""
 ASKED: Final = ("check", "exchange", "login")  # an exchange may end the access token before it
@@ -95,7 +95,7 @@ def measure(
         creating = [f"CREATE EXTENSION {name}" for name in extensions]
         asyncio.run(postgres.execute(*creating, *COUNT_NOTHING))
         for number in range(1, rounds + 1):
-            for contender in _in_turn(contenders, number):
+            for contender in in_turn(contenders, number):
                 environment = environments[contender.application]
                 try:
                     for row in _rows_of(number, contender, environment, postgres):
@@ -106,15 +106,16 @@ def measure(
     return rows
 
 
-def _in_turn(contenders: Sequence[Contender], number: int) -> Iterator[Contender]:
-    """From one end to the other, and in the next round back. Now and then comes the one that they
-    are measured by, as the machine is not as fast at the end of a round as at its beginning.
+def in_turn(contenders: Sequence[Contender], number: int) -> Iterator[Contender]:
+    """From one end to the other, and in the next round back. Now and then the one comes again that
+    they are measured by, if it is among them: the machine is not as fast at the end of a round as
+    at its beginning.
     """
     measure = [replace(each, workers=(1,)) for each in contenders if each.name == MEASURE]
     order = contenders if number % 2 else contenders[::-1]
     for position, contender in enumerate(order, start=1):
         yield contender
-        if position % BETWEEN_MEASURES == 0:
+        if position % BETWEEN_MEASURES == 0 and contender.name != MEASURE:
             yield from measure
 
 

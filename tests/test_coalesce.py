@@ -32,16 +32,27 @@ class Calls:
 
     async def let_go(self, call: int, error: Exception | None = None) -> None:
         """End a call, and let whatever follows from that happen."""
+        self.end(call, error)
+        await settle()
+
+    def end(self, call: int, error: Exception | None = None) -> None:
         if error is None:
             self._gates[call].set_result(None)
         else:
             self._gates[call].set_exception(error)
-        await settle()
 
 
 async def settle() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+def come_turn_after_turn(coalescer: Coalescer[str, str], *items: str) -> None:
+    """Two at once, and then the others."""
+    for item in items[:2]:
+        coalescer.submit(item)
+    if items[2:]:
+        asyncio.get_running_loop().call_soon(come_turn_after_turn, coalescer, *items[2:])
 
 
 def cancel_once_made(coalescer: Coalescer[str, str]) -> None:
@@ -61,13 +72,16 @@ def calls() -> Calls:
     return Calls()
 
 
-async def test_a_lone_item_goes_at_once(calls: Calls) -> None:
-    """An idle store adds no delay."""
-    answer = Coalescer(calls, key=first_letter).submit("a")
-    await settle()
-    await calls.let_go(0)
+@pytest.mark.parametrize("items", ["a", "ab"])
+async def test_who_is_alone_or_enough_goes_at_once(calls: Calls, items: str) -> None:
+    """Neither an idle store nor a full batch adds a delay."""
+    coalescer = Coalescer(calls, key=first_letter, at_most=2)
+    for item in items:
+        coalescer.submit(item)
+    for _ in ("a look at how many there are", "the call"):
+        await asyncio.sleep(0)
 
-    assert (calls.carried, answer.result()) == ([["a"]], "A")
+    assert calls.carried == [[*items]]
 
 
 async def test_arrivals_of_one_turn_share_a_call(calls: Calls) -> None:
@@ -78,6 +92,40 @@ async def test_arrivals_of_one_turn_share_a_call(calls: Calls) -> None:
     await calls.let_go(0)
 
     assert (calls.carried, [answer.result() for answer in answers]) == ([["a", "b", "c"]], [*"ABC"])
+
+
+async def test_arrivals_of_turns_that_follow_each_other_share_a_call(calls: Calls) -> None:
+    """As long as none of them is without any."""
+    come_turn_after_turn(Coalescer(calls, key=first_letter), "a", "b", "c", "d", "e")
+    await settle()
+
+    assert calls.carried == [["a", "b", "c", "d", "e"]]
+
+
+async def test_arrivals_of_many_turns_wait_no_longer_than_the_pause(calls: Calls) -> None:
+    """Else a loop that is busy with other things could keep them for long."""
+    come_turn_after_turn(Coalescer(calls, key=first_letter, pause=0), "a", "b", "c", "d", "e")
+    await settle()
+
+    assert calls.carried == [["a", "b"]]
+
+
+async def test_who_is_answered_together_asks_together(calls: Calls) -> None:
+    """And with whoever waits by then, although they come a moment after the call has ended."""
+    coalescer = Coalescer(calls, key=first_letter)
+
+    async def ask_twice(item: str) -> None:
+        for time in "12":
+            await asyncio.shield(coalescer.submit(item + time))
+
+    asking = [asyncio.create_task(ask_twice(item)) for item in "abc"]
+    await settle()
+    coalescer.submit("x")
+    await calls.let_go(0)
+    for each in asking:
+        each.cancel()
+
+    assert calls.carried == [["a1", "b1", "c1"], ["x", "a2", "b2", "c2"]]
 
 
 async def test_arrivals_gather_while_a_call_is_under_way(calls: Calls) -> None:
@@ -225,24 +273,6 @@ async def test_a_drain_given_up_does_not_cancel_the_call(calls: Calls) -> None:
     assert answer.result() == "A"
 
 
-async def test_who_is_answered_together_asks_together(calls: Calls) -> None:
-    """What each of them asks next comes in the same turn, or in one that follows at once."""
-    coalescer = Coalescer(calls, key=first_letter)
-    loop = asyncio.get_running_loop()
-
-    def go_on(*items: str) -> None:
-        for item in items[:2]:
-            coalescer.submit(item)
-        if items[2:]:
-            loop.call_soon(go_on, *items[2:])
-
-    go_on("a", "b", "c", "d", "e")
-    await settle()
-    await calls.let_go(0)
-
-    assert calls.carried == [["a", "b", "c", "d", "e"]]
-
-
 @pytest.mark.parametrize("begun", [True, False])
 async def test_a_cancelled_call_leaves_nobody_waiting(calls: Calls, *, begun: bool) -> None:
     """A shutdown that cancels all tasks, ours too: waiters are told, later ones are carried."""
@@ -262,6 +292,29 @@ async def test_a_cancelled_call_leaves_nobody_waiting(calls: Calls, *, begun: bo
 
     assert isinstance(answer.exception(), StoreUnavailable)
     assert later.result() == "A2"
+    assert calls.carried == [["a1"], ["a2"]]
+
+
+async def test_who_waits_for_company_is_not_refused(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose patience ends while a lane is free is carried."""
+    times = [0.0]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: times[-1])
+    coalescer = Coalescer(calls, key=first_letter, patience=PATIENCE, pause=2)
+    coalescer.submit("a")
+    await settle()
+    late = [coalescer.submit(item) for item in "bc"]
+    times.append(PATIENCE - 1)
+    calls.end(0)
+    while coalescer._lanes:
+        await asyncio.sleep(0)
+    times.append(PATIENCE)
+    come_turn_after_turn(coalescer, *"defghi")
+    await settle()
+    await calls.let_go(1)
+
+    assert [answer.result() for answer in late] == ["B", "C"]
 
 
 async def test_who_waits_too_long_is_refused(calls: Calls) -> None:

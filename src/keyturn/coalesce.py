@@ -1,7 +1,7 @@
 """Many waiting operations become one call.
 
-While a call is under way, arrivals gather on the event loop; the next call carries them all. So an
-idle store adds no delay, and a busy one pays one commit for many users.
+While a call is under way, arrivals gather on the event loop; the next call carries them all. So who
+comes to an idle store alone is not delayed, and a busy one pays one commit for many users.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ class Coalescer(Generic[Item, Result]):
         lanes: calls at once.
         patience: seconds that an item waits for the call that carries it, and that one call's items
             are carried alone.
-        pause: seconds that items wait for more, beside a call that is under way: two small ones
-            cost more than a large one.
+        pause: seconds that items wait at most for more to carry, as two small calls cost more than
+            a large one: beside a call that is under way, and where they come turn after turn of the
+            event loop.
     """
 
     def __init__(
@@ -109,17 +110,21 @@ class Coalescer(Generic[Item, Result]):
             self._starting = loop.call_later(self._pause, self._start_calls)
 
     def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """So that the others of this turn of the loop come along, and those of the next if there
-        are any: who was answered together asks together. Who is alone waits for nobody.
+        """So that the others of this turn of the loop come along, and those of the next ones as
+        long as there are any: who was answered together asks together. Who is alone waits for
+        nobody.
         """
         if self._starting is None or self._pausing:
             self._cancel_start()
-            self._starting = loop.call_soon(self._start_unless_more_come, loop, 1)
+            until = loop.time() + self._pause
+            self._starting = loop.call_soon(self._start_unless_more_come, loop, 1, until)
 
-    def _start_unless_more_come(self, loop: asyncio.AbstractEventLoop, before: int) -> None:
+    def _start_unless_more_come(
+        self, loop: asyncio.AbstractEventLoop, before: int, until: float
+    ) -> None:
         now = len(self._waiting)
-        if before < now < self._at_most:
-            self._starting = loop.call_soon(self._start_unless_more_come, loop, now)
+        if before < now < self._at_most and loop.time() < until:
+            self._starting = loop.call_soon(self._start_unless_more_come, loop, now, until)
         else:
             self._start_calls()
 
@@ -149,6 +154,8 @@ class Coalescer(Generic[Item, Result]):
 
     def _refuse_the_late(self) -> None:
         self._watching = None
+        if len(self._lanes) < self._most_lanes:
+            self._start_calls()  # of what only waits for company
         now = asyncio.get_running_loop().time()
         while self._waiting and self._waiting[0].deadline <= now:
             _fail(self._waiting.popleft(), StoreUnavailable("Too much is waiting for the database"))
@@ -161,7 +168,9 @@ class Coalescer(Generic[Item, Result]):
         if lane.cancelled():
             for waiter in batch.values():
                 _fail(waiter, StoreUnavailable("The call to the store was cancelled"))
-        if self._waiting:
+        if len(self._waiting) >= self._at_most:
+            self._start_calls()
+        elif self._waiting:
             self._start_soon(lane.get_loop())
 
     def _next_batch(self) -> _Batch[Item, Result]:
