@@ -307,7 +307,7 @@ async def test_who_waits_for_company_is_not_refused(
     late = [coalescer.submit(item) for item in "bc"]
     times.append(PATIENCE - 1)
     calls.end(0)
-    while coalescer._lanes:
+    for _ in ("the call", "what follows from its end"):
         await asyncio.sleep(0)
     times.append(PATIENCE)
     come_turn_after_turn(coalescer, *"defghi")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from benchmarks.comparison import MEASURE
 from benchmarks.contenders import CONTENDERS
 from benchmarks.http import BETWEEN_MEASURES, in_turn
@@ -24,7 +26,7 @@ def test_keyturn_comes_again_and_again() -> None:
     again = [each for each in in_turn(CONTENDERS, 1) if each.name == MEASURE][1:]
 
     assert places[0] == 0
-    assert {later - earlier for earlier, later in zip(places, places[1:], strict=False)} <= {
+    assert {later - earlier for earlier, later in pairwise(places)} <= {
         BETWEEN_MEASURES,
         BETWEEN_MEASURES + 1,
     }
