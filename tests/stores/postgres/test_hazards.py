@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -417,6 +418,18 @@ async def test_a_slow_statement_is_given_up(database: str, monkeypatch: pytest.M
             await store.engine.run(_sleep)
 
         await store.check()
+
+
+async def test_no_prepared_statement_expires(store: PostgresStore) -> None:
+    """asyncpg closes those that did after it has prepared another, and waits for the answer without
+    a limit, so on a way that is lost just then a lane would wait for ever.
+    """
+    await store.check()
+
+    for connection in store.engine._idle:
+        statements: Any = connection._stmt_cache  # type: ignore[attr-defined]
+        assert statements.get_max_lifetime() == 0
+    assert store.engine._idle
 
 
 async def test_what_befell_one_connection_may_have_befallen_all(

@@ -105,6 +105,7 @@ class Connector:
             timeout=_CONNECT_SECONDS,
             command_timeout=seconds,
             statement_cache_size=cache,
+            max_cached_statement_lifetime=0,  # to close one, asyncpg waits for the server for ever
             server_settings=settings,
             target_session_attrs=SessionAttribute.read_write,
         )
