@@ -61,8 +61,13 @@ def run(rounds: int = ROUNDS, only: Sequence[str] = ()) -> None:
     if not only:
         save("http", machine, rows)  # before anything else can fail
     behaviour = correctness.measure(tried, environments)
+    costs = (
+        tables.ran_on(machine, rows),
+        tables.costs(rows),
+        tables.given_up([each.name for each in measured], rows),
+    )
     texts = {
-        "http": f"{tables.ran_on(machine, rows)}\n\n{tables.costs(rows)}",
+        "http": "\n\n".join(filter(None, costs)),
         "correctness": tables.behaviour(behaviour),
     }
     if only:

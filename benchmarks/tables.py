@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from . import correctness
@@ -10,7 +10,7 @@ from .comparison import Compared, Row, Spread, compared, spread_of, total_us, un
 from .correctness import AT_ONCE, LATE, RACES, SOON, Logout, Race, Theft
 from .report import Machine, table
 
-__all__ = ["behaviour", "costs", "number", "ran_on", "with_spread"]
+__all__ = ["behaviour", "costs", "given_up", "number", "ran_on", "with_spread"]
 
 _TITLES: Final = {
     "exchange": "An exchange",
@@ -127,6 +127,23 @@ def _not_quoted(rows: Sequence[Row]) -> Iterator[str]:
     if left_out:
         yield "Not quoted, as not every answer was a good one:"
         yield "\n".join(f"- {each}" for each in left_out)
+
+
+def given_up(contenders: Iterable[str], rows: Sequence[Row]) -> str:
+    """Who was not asked in every round for all that they were asked for in any, or for nothing."""
+    missing = [
+        f"- {contender}, round {number}"
+        for contender in contenders
+        for number in sorted({row.round for row in rows})
+        if not _was_asked_all(number, [row for row in rows if row.contender == contender])
+    ]
+    return "\n".join(["Given up before the end:", "", *missing]) if missing else ""
+
+
+def _was_asked_all(number: int, rows: Sequence[Row]) -> bool:
+    loads = [(row.round, (row.asked, row.connections, row.workers)) for row in rows]
+    then = {load for when, load in loads if when == number}
+    return bool(rows) and then == {load for _, load in loads}
 
 
 # ── behaviour ───────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from benchmarks.correctness import Logout, Race, Theft
 from benchmarks.report import Machine
-from benchmarks.tables import behaviour, costs, ran_on
+from benchmarks.tables import behaviour, costs, given_up, ran_on
 
 from benchmarks import correctness
 from tests.benchmarks.loads import MEASURE, row
@@ -82,6 +82,24 @@ def test_what_is_left_out_is_named() -> None:
 def test_nothing_is_left_out_where_all_is_well() -> None:
     """Nor is it said that something was."""
     assert "Not quoted" not in costs([row()])
+
+
+def test_who_was_given_up_is_named() -> None:
+    """Whether in the middle of a round, in all of one, or in all of them."""
+    rows = [
+        row(), row(asked="check"), row("halfway"), row("halfway", asked="check"), row("once"),
+        row(round=2), row(asked="check", round=2), row("halfway", round=2),
+    ]  # fmt: skip
+
+    text = given_up([MEASURE, "halfway", "once", "never"], rows)
+
+    assert text.splitlines()[2:] == [
+        "- halfway, round 2",
+        "- once, round 2",
+        "- never, round 1",
+        "- never, round 2",
+    ]
+    assert given_up([MEASURE], rows) == ""
 
 
 def test_what_is_not_offered_is_said_to_be_so() -> None:
