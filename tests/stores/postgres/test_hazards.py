@@ -421,8 +421,8 @@ async def test_a_slow_statement_is_given_up(database: str, monkeypatch: pytest.M
 
 
 async def test_no_prepared_statement_expires(store: PostgresStore) -> None:
-    """asyncpg closes those that did after it has prepared another, and waits for the answer without
-    a limit, so on a way that is lost just then a lane would wait for ever.
+    """Those that did are closed by asyncpg after it has prepared another, and it waits for that
+    without a limit: on a way that is lost just then a lane would wait for ever.
     """
     await store.check()
 
