@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ CLIENTS = 200
 PER_SECOND = 40
 SOME = 30
 
-Fault = Callable[[Server, Proxy, Crowd], Awaitable[None]]
+Fault = Callable[[Server, Proxy, Crowd], Coroutine[Any, Any, None]]
 """Begins, is met by some of the crowd if it is met at all, and ends."""
 
 
