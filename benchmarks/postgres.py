@@ -61,19 +61,20 @@ _UPDATES = """
 # ── the log ─────────────────────────────────────────────────────────────────────────────────────
 
 
-async def log_position(connection: Any) -> str:
-    """How far the log has been written to the disk."""
-    return str(await connection.fetchval("SELECT pg_current_wal_flush_lsn()"))
+async def log_position(connection: Any) -> int:
+    """How far the log has been written to the disk, as asyncpg tells a ``pg_lsn``."""
+    position: int = await connection.fetchval("SELECT pg_current_wal_flush_lsn()")
+    return position
 
 
-async def _show_log(connection: Any, before: str, turns: int) -> None:
+async def _show_log(connection: Any, before: int, turns: int) -> None:
     """What it grew by, without the images of whole pages that follow each checkpoint."""
     written, images = await written_since(connection, before)
     print(f"bytes of log a turn                   {written / turns:.0f}")
     print(f"images of pages: bytes a turn         {images / turns:.0f}")
 
 
-async def written_since(connection: Any, before: str) -> tuple[int, int]:
+async def written_since(connection: Any, before: int) -> tuple[int, int]:
     """Bytes of records, and of images of pages."""
     after = await log_position(connection)
     return tuple(await connection.fetchrow(_WRITTEN, before, after))
