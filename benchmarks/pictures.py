@@ -14,8 +14,8 @@ __all__ = ["cpu", "latency"]
 WIDTH: Final = 800
 TOP: Final = 64
 ROW: Final = 32
-FIGURES_AT: Final = 270
-FIGURES_WIDE: Final = 380
+FIGURES_AT: Final = 285
+FIGURES_WIDE: Final = 365
 FOOT: Final = 44
 
 _LIGHT: Final = """.server { fill: #0969da } .database { fill: #b35900 }
