@@ -247,9 +247,8 @@ class _Wire(asyncio.Transport):
 
     async def ask(self, request: bytes) -> bytes:
         self._answered = asyncio.get_running_loop().create_future()
-        answered = self._answered
         self._protocol.data_received(request)
-        return await answered
+        return await self._answered
 
     def write(self, data: Any) -> None:
         self._received += data

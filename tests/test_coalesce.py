@@ -76,12 +76,14 @@ def calls() -> Calls:
 async def test_who_is_alone_or_enough_goes_at_once(calls: Calls, items: str) -> None:
     """Neither an idle store nor a full batch adds a delay."""
     coalescer = Coalescer(calls, key=first_letter, at_most=2)
-    for item in items:
-        coalescer.submit(item)
+    answers = [coalescer.submit(item) for item in items]
     for _ in ("a look at how many there are", "the call"):
         await asyncio.sleep(0)
+    at_once = list(calls.carried)
+    await calls.let_go(0)
 
-    assert calls.carried == [[*items]]
+    assert at_once == calls.carried == [[*items]]
+    assert [answer.result() for answer in answers] == [*items.upper()]
 
 
 async def test_arrivals_of_one_turn_share_a_call(calls: Calls) -> None:
