@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
 import uvloop
 
-from keyturn.coalesce import Coalescer
+from keyturn.coalesce import HANDED_ON, Coalescer
 from keyturn.core.errors import RowUnavailable, StoreUnavailable
 
 PATIENCE = 20
@@ -449,6 +449,27 @@ async def test_what_was_left_to_do_may_be_cancelled(calls: Calls) -> None:
     assert isinstance(answer.exception(), StoreUnavailable)
 
 
+async def test_an_item_may_be_handed_on(calls: Calls) -> None:
+    """To another coalescer, which tells the one recipient that there is."""
+    later = Coalescer(calls, key=first_letter)
+    recipient: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def hand_on(items: Sequence[str]) -> list[object]:
+        for item in items:
+            later.carry(f"{item}2", recipient, copy_context())
+        return [HANDED_ON for _ in items]
+
+    first: Coalescer[str, object] = Coalescer(hand_on, key=first_letter)
+    first.carry("a", recipient, copy_context())
+    await settle()
+    await first.drain()
+    before = recipient.done()
+    await calls.let_go(0)
+
+    assert not before
+    assert recipient.result() == "A2"
+
+
 async def test_no_two_of_one_key_are_in_two_lanes(calls: Calls) -> None:
     """They would race each other; the free lane carries what else there is."""
     coalescer = Coalescer(calls, key=first_letter, lanes=2, pause=0)
@@ -484,3 +505,22 @@ async def test_a_call_is_made_in_the_context_of_the_first_whom_it_serves() -> No
     await asyncio.gather(first, ask("d"), ask("e"))
 
     assert seen == [("of a", ["a", "b"]), ("of c", ["c"]), ("of d", ["d", "e"])]
+
+
+async def test_a_context_that_is_in_use_elsewhere_is_no_obstacle() -> None:
+    """Neither to a call nor to what is left to do of it: both run in copies."""
+    context = copy_context()
+
+    async def find_out(item: str) -> str:
+        return context.run(str.upper, item)
+
+    async def call(items: Sequence[str]) -> list[Any]:
+        return [find_out(context.run(str, item)) for item in items]
+
+    coalescer: Coalescer[str, Any] = Coalescer(call, key=first_letter)
+    recipient: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    coalescer.carry("a", recipient, context)
+    await coalescer.drain()
+    await settle()
+
+    assert recipient.result() == "A"

@@ -14,7 +14,8 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 ORDER = [
     {"core", "_version"},
-    {"coalesce", "complaints", "feed", "hosts", "jwks", "observing", "staleness", "stores"},
+    {"coalesce", "complaints", "feed", "flight", "hosts", "jwks", "observing", "staleness"}
+    | {"stores"},
     {"following", "hooks", "signing_keys"},
     {"sessions"},
     {"accounts"},
@@ -44,7 +45,7 @@ PURE_THIRD_PARTY = {"cryptography", "msgspec"}
 
 CLOCKS_AND_CHANCE = {"time", "secrets", "random", "uuid"}
 WITHOUT_CLOCK = {"core", "coalesce", "complaints", "feed", "hosts", "jwks", "staleness", "stores"}
-WITHOUT_CLOCK |= {"observing", "signing_keys", "accounts", "wire"}
+WITHOUT_CLOCK |= {"flight", "observing", "signing_keys", "accounts", "wire"}
 EXCEPTIONS = {
     ("keyturn.accounts.service", "secrets"): "makes the ids of users",
     ("keyturn.stores.sqlite.engine", "time"): "measures how long a job has waited",

@@ -12,38 +12,59 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from types import CoroutineType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
 from .core.errors import RowUnavailable, StoreUnavailable
 
-__all__ = ["Coalescer"]
+__all__ = ["HANDED_ON", "Coalescer", "Recipient"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_Returned = TypeVar("_Returned")
 _PATIENCE_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.005
 """Longer than most calls take; and behind one that waits for a lock nobody waits longer."""
 
 
-class _Waiter(msgspec.Struct, Generic[Item, Result], frozen=True):
-    """Who waits for the result of an item, until when it may begin, and where it is asked from."""
+HANDED_ON: Final = object()
+"""The outcome of an item whose recipient is told by others."""
+
+
+class Recipient(Protocol):
+    """Whom the result of an item is for; a future is one."""
+
+    def done(self) -> bool:
+        """Whether nothing is expected any more."""
+        ...
+
+    def set_result(self, result: Any, /) -> None:
+        """What came of the item."""
+        ...
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Why nothing came of it."""
+        ...
+
+
+class _Waiter(msgspec.Struct, Generic[Item], frozen=True):
+    """An item that waits, for whom, until when it may begin, and where it is asked from."""
 
     item: Item
-    future: asyncio.Future[Result]
+    recipient: Recipient
     deadline: float
     context: Context
 
 
-_Batch = dict[Hashable, _Waiter[Item, Result]]
+_Batch = dict[Hashable, _Waiter[Item]]
 """Waiters by key."""
 
 
 class Coalescer(Generic[Item, Result]):
     """Hands gathered items to ``call``, which returns an outcome for each, in their order: its
-    result, the error that it met, or what has yet to find out: a future, or a coroutine that then
-    runs by itself.
+    result, the error that it met, a coroutine that has yet to find out and then runs by itself, or
+    ``HANDED_ON`` where another coalescer now carries what is left to do.
 
     No call carries an item while another carries one of the same ``key``: the later one waits. A
     call that raises fails all that it carried; but for ``RowUnavailable``, after which each is
@@ -80,7 +101,7 @@ class Coalescer(Generic[Item, Result]):
         self._most_lanes = lanes
         self._patience = patience
         self._pause = pause
-        self._waiting: deque[_Waiter[Item, Result]] = deque()
+        self._waiting: deque[_Waiter[Item]] = deque()
         self._starting: asyncio.Handle | None = None
         self._pausing = False
         self._watching: asyncio.TimerHandle | None = None
@@ -92,9 +113,16 @@ class Coalescer(Generic[Item, Result]):
 
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """Have ``item`` carried by the next call. Await the future for its result."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.carry(item, future, copy_context())
+        return future
+
+    def carry(self, item: Item, recipient: Recipient, context: Context) -> None:
+        """Have ``item`` carried by the next call, in ``context`` if it is the first there, and
+        ``recipient`` told.
+        """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append(_Waiter(item, future, loop.time() + self._patience, copy_context()))
+        self._waiting.append(_Waiter(item, recipient, loop.time() + self._patience, context))
         if len(self._lanes) == self._most_lanes:
             if self._watching is None:
                 self._watch()
@@ -102,7 +130,6 @@ class Coalescer(Generic[Item, Result]):
             self._start_after_pause(loop)
         else:
             self._start_soon(loop)
-        return future
 
     def _start_after_pause(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._starting is None:
@@ -142,7 +169,8 @@ class Coalescer(Generic[Item, Result]):
     def _start_calls(self) -> None:
         self._cancel_start()
         while len(self._lanes) < self._most_lanes and (batch := self._next_batch()):
-            lane = _task_of_first(batch, self._run_call(batch))
+            first = next(iter(batch.values()))
+            lane = _task_of(first, self._run_call(batch))
             self._lanes.add(lane)
             lane.add_done_callback(partial(self._end_call, batch))
         self._watch()
@@ -161,7 +189,7 @@ class Coalescer(Generic[Item, Result]):
             _fail(self._waiting.popleft(), StoreUnavailable("Too much is waiting for the database"))
         self._watch()
 
-    def _end_call(self, batch: _Batch[Item, Result], lane: asyncio.Task[None]) -> None:
+    def _end_call(self, batch: _Batch[Item], lane: asyncio.Task[None]) -> None:
         """A call-back, as a task that is cancelled before it began runs nothing of its own."""
         self._lanes.discard(lane)
         self._under_way.difference_update(batch)
@@ -173,8 +201,8 @@ class Coalescer(Generic[Item, Result]):
         elif self._waiting:
             self._start_soon(lane.get_loop())
 
-    def _next_batch(self) -> _Batch[Item, Result]:
-        batch: _Batch[Item, Result] = {}
+    def _next_batch(self) -> _Batch[Item]:
+        batch: _Batch[Item] = {}
         put_off = []
         while self._waiting and len(batch) < self._at_most:
             waiter = self._waiting.popleft()
@@ -187,7 +215,7 @@ class Coalescer(Generic[Item, Result]):
         self._waiting.extendleft(reversed(put_off))
         return batch
 
-    async def _run_call(self, batch: _Batch[Item, Result]) -> None:
+    async def _run_call(self, batch: _Batch[Item]) -> None:
         self.calls += 1
         self.items += len(batch)
         waiters = batch.values()
@@ -202,20 +230,18 @@ class Coalescer(Generic[Item, Result]):
             for waiter in waiters:
                 _fail(waiter, error)
 
-    def _settle(self, waiter: _Waiter[Item, Result], outcome: Any) -> None:
+    def _settle(self, waiter: _Waiter[Item], outcome: Any) -> None:
         if isinstance(outcome, CoroutineType):
-            task = asyncio.get_running_loop().create_task(outcome, context=waiter.context)
+            task = _task_of(waiter, outcome)
             self._left_to_do.add(task)
             task.add_done_callback(self._left_to_do.discard)
             task.add_done_callback(partial(_pass_on, waiter))
         elif isinstance(outcome, Exception):
             _fail(waiter, outcome)
-        elif isinstance(outcome, asyncio.Future):
-            outcome.add_done_callback(partial(_pass_on, waiter))
-        elif not waiter.future.done():
-            waiter.future.set_result(outcome)
+        elif outcome is not HANDED_ON and not waiter.recipient.done():
+            waiter.recipient.set_result(outcome)
 
-    async def _run_alone(self, batch: _Batch[Item, Result], error: RowUnavailable) -> None:
+    async def _run_alone(self, batch: _Batch[Item], error: RowUnavailable) -> None:
         """Each by a call of its own, as one of them would fail them all again; one after the other,
         as many of them may be at fault, and all at once would leave no connection to other calls.
         """
@@ -228,25 +254,24 @@ class Coalescer(Generic[Item, Result]):
                 await self._run_call({key: waiter})
 
 
-def _task_of_first(
-    batch: _Batch[Item, Result], call: Coroutine[Any, Any, None]
-) -> asyncio.Task[None]:
-    """A task in the context of the first who waits for it: else it would be that of whoever waited
-    for the call before.
+def _task_of(
+    waiter: _Waiter[Item], work: Coroutine[Any, Any, _Returned]
+) -> asyncio.Task[_Returned]:
+    """A task in the context of who waits for it: else it would be that of whoever waited for the
+    call before. A copy, as one context cannot be entered twice.
     """
-    first = next(iter(batch.values()))
-    return asyncio.get_running_loop().create_task(call, context=first.context)
+    return asyncio.get_running_loop().create_task(work, context=waiter.context.copy())
 
 
-def _pass_on(waiter: _Waiter[Item, Result], rest: asyncio.Future[Result]) -> None:
+def _pass_on(waiter: _Waiter[Item], rest: asyncio.Future[Result]) -> None:
     if rest.cancelled():
         _fail(waiter, StoreUnavailable("What was left to do was cancelled"))
     elif isinstance(error := rest.exception(), Exception):
         _fail(waiter, error)
-    elif not waiter.future.done():
-        waiter.future.set_result(rest.result())
+    elif not waiter.recipient.done():
+        waiter.recipient.set_result(rest.result())
 
 
-def _fail(waiter: _Waiter[Item, Result], error: Exception) -> None:
-    if not waiter.future.done():
-        waiter.future.set_exception(error)
+def _fail(waiter: _Waiter[Item], error: Exception) -> None:
+    if not waiter.recipient.done():
+        waiter.recipient.set_exception(error)

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
-from .coalesce import Coalescer
+from .coalesce import HANDED_ON, Coalescer
 from .complaints import Complaints
 from .core import access_token, base64url, refresh_token
 from .core.access_token import AccessToken
@@ -56,6 +56,7 @@ from .core.refresh_token import RefreshToken
 from .core.rotation import Decision, Verdict, absolute_end, decide, ending, idle_end
 from .core.server_secret import ServerSecrets
 from .feed import Feed, news_to
+from .flight import Flight
 from .observing import Observer, guarded, observed
 from .signing_keys import KNOWN_AFTER, SigningKeys, is_long_known
 from .staleness import Staleness
@@ -79,19 +80,20 @@ _LONGEST_EXCHANGE: Final = 1 / 6
 never less than a second, which a store may take on a bad day.
 """
 
-_Outcome = Tokens | Exception | Coroutine[Any, Any, Tokens] | asyncio.Future[Tokens]
+_Outcome = Tokens | Exception | Coroutine[Any, Any, Tokens]
 """Of an exchange: what is answered, or what has yet to find out."""
 _TOLD: Final = {Verdict.RECOVER: EventKind.RECOVERED, Verdict.RESUME: EventKind.RESUMED}
 _OF_TIME: Final = (None, EndReason.IDLE, EndReason.ABSOLUTE)
 
 
 class _Exchange(msgspec.Struct, frozen=True, eq=False):
-    """A refresh token that is being exchanged: since when, and in whose context."""
+    """A refresh token that is being exchanged: since when, in whose context, for whom."""
 
     token: str
     presented: RefreshToken
     began: float
     context: Context
+    flight: Flight[Tokens]
 
 
 class _Turn(msgspec.Struct, frozen=True, eq=False):
@@ -188,7 +190,7 @@ class Sessions:
             at_most=store.batch,
             lanes=store.lanes,
         )
-        self._flights: dict[str, asyncio.Future[Tokens]] = {}
+        self._flights: dict[str, Flight[Tokens]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._checking: asyncio.Task[None] | None = None
         self._sound_until = float("-inf")
@@ -227,10 +229,9 @@ class Sessions:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await asyncio.gather(*self._flights.values(), return_exceptions=True)
-        await self._gets.drain()
         await self._exchanges.drain()
-        await self._turns.drain()
+        await self._turns.drain()  # which those hand on to
+        await self._gets.drain()
         await self.store.close()
 
     async def load(self) -> None:
@@ -445,16 +446,13 @@ class Sessions:
         flight = self._flights.get(token)
         if flight is None:
             presented = refresh_token.parse(self.secrets, token)
-            exchange = _Exchange(token, presented, self._steady_clock(), copy_context())
-            flight = self._flights[token] = self._exchanges.submit(exchange)
-            flight.add_done_callback(partial(self._land, token))
-        return await asyncio.shield(flight)
+            flight = self._flights[token] = Flight(partial(self._flights.pop, token))
+            began, context = self._steady_clock(), copy_context()
+            exchange = _Exchange(token, presented, began, context, flight)
+            self._exchanges.carry(exchange, flight, context)
+        return await flight.join()
 
-    def _land(self, token: str, flight: asyncio.Future[Tokens]) -> None:
-        del self._flights[token]
-        _see(flight)
-
-    async def _judge_all(self, exchanges: Sequence[_Exchange]) -> list[_Outcome]:
+    async def _judge_all(self, exchanges: Sequence[_Exchange]) -> list[object]:
         """The everyday exchange, of many at once: one read for all of them here, and one write in
         ``_turn_all``, so that who has nothing to write does not wait for it. What more there is to
         do for one of them is left to do for it alone.
@@ -462,12 +460,14 @@ class Sessions:
         rows = await self.store.get([exchange.presented.sid for exchange in exchanges])
         return [self._judged(exchange, rows.get(exchange.presented.sid)) for exchange in exchanges]
 
-    def _judged(self, exchange: _Exchange, session: Session | None) -> _Outcome:
+    def _judged(self, exchange: _Exchange, session: Session | None) -> object:
         try:
             decision = self._judge(exchange, session)
             turn = self._turn(session, decision)
             if turn is not None:
-                return exchange.context.run(self._turns.submit, _Turn(exchange, decision, turn))
+                judged = _Turn(exchange, decision, turn)
+                self._turns.carry(judged, exchange.flight, exchange.context)
+                return HANDED_ON
             if decision.session is not session:
                 return self._exchange_alone(exchange)
             return self._answer(exchange, decision)
