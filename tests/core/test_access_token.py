@@ -610,6 +610,9 @@ PAYLOADS = {
     "an empty object": b"{}",
     "empty": b"",
     "a comment": GOOD.replace(b"}", b"/**/}"),
+    "another order": as_json(dict(reversed(json.loads(GOOD).items()))),
+    "a claim that says nothing": GOOD.replace(b"}", b',"username":""}'),
+    "a claim of the application's before ours": GOOD.replace(b"{", b'{"tenant":"x",', 1),
     "single quotes": GOOD.replace(b'"', b"'"),
     "a deep nest": GOOD.replace(b"}", b',"x":' + b"[" * 1200 + b"]" * 1200 + b"}"),
 }

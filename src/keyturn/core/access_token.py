@@ -17,12 +17,7 @@ from msgspec.structs import replace
 
 from . import base64url
 from .cutoffs import CutoffView
-from .errors import (
-    AccessTokenExpired,
-    AccessTokenInvalid,
-    AccessTokenRevoked,
-    ClaimsRefused,
-)
+from .errors import AccessTokenExpired, AccessTokenInvalid, AccessTokenRevoked, ClaimsRefused
 from .keyring import SigningKey, VerifyingKey
 from .model import ALL_VERSIONS, Claims
 
@@ -64,8 +59,8 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
     claims: Claims
 
 
-class _Payload(msgspec.Struct):
-    """The claims of every token, in the order they are written."""
+class _Payload(msgspec.Struct, omit_defaults=True):
+    """The claims of every token, in the order they are written; the application's own follow."""
 
     iss: str
     sub: str
@@ -85,8 +80,7 @@ class _Payload(msgspec.Struct):
 _LONGEST_HEADER: Final = 110
 _LONGEST_SIGNATURE: Final = 512  # of RS256 with 3072 bits
 _DEEPEST: Final = 32
-_OURS: Final = frozenset(_Payload.__struct_fields__)
-_PROFILE: Final = ("username", "email", "fullname")
+_payload_of: Final = msgspec.json.Decoder(_Payload).decode
 _PERMISSION: Final = re.compile(r"[!#-\[\]-~]+")  # scope-token, RFC 6749, section 3.3
 
 
@@ -98,24 +92,37 @@ def mint(key: SigningKey, issuer: str, audience: str, token: AccessToken) -> str
 
 def _written(issuer: str, audience: str, token: AccessToken) -> bytes:
     claims = token.claims
-    payload: dict[str, Any] = {
-        "iss": issuer,
-        "sub": token.user_id,
-        "aud": audience,
-        "exp": token.expires_at,
-        "iat": token.issued_at,
-        "jti": token.token_id,
-        "sid": token.sid,
-        "ver": token.version,
-        "auth_time": token.auth_time,
-    }
-    if claims.permissions:
-        payload["scope"] = " ".join(claims.permissions)
-    for name in _PROFILE:
-        if value := getattr(claims, name):
-            payload[name] = value
-    payload.update(claims.extra)
-    return msgspec.json.encode(payload)
+    payload = _Payload(
+        iss=issuer,
+        sub=token.user_id,
+        aud=audience,
+        exp=token.expires_at,
+        iat=token.issued_at,
+        jti=token.token_id,
+        sid=token.sid,
+        ver=token.version,
+        auth_time=token.auth_time,
+        scope=" ".join(claims.permissions),
+        username=claims.username,
+        email=claims.email,
+        fullname=claims.fullname,
+    )
+    return _encode(payload, claims.extra)
+
+
+def _encode(payload: _Payload, extra: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode({**msgspec.to_builtins(payload), **extra} if extra else payload)
+
+
+def _decode(written: bytes) -> tuple[_Payload, dict[str, Any]]:
+    """What was written, and the application's own claims in it; most tokens have none."""
+    payload, extra = _payload_of(written), dict[str, Any]()
+    if _encode(payload, extra) != written:
+        members = msgspec.json.decode(written, type=dict[str, Any])
+        extra = {name: members[name] for name in members if name not in RESERVED}
+        if _encode(payload, extra) != written:
+            raise ValueError("not as we write it")
+    return payload, extra
 
 
 def check_size(issuer: str, audience: str, token: AccessToken) -> None:
@@ -230,17 +237,11 @@ class Verifier:
         return self._judge(base64url.decode(body))
 
     def _judge(self, written: bytes) -> AccessToken:
-        members = msgspec.json.decode(written, type=dict[str, Any])
-        if msgspec.json.encode(members) != written:
-            raise ValueError("not as we write it")
-        payload = msgspec.convert(members, _Payload)
+        payload, extra = _decode(written)
         if payload.iss != self._issuer or payload.aud != self._audience:
             raise ValueError("not of this issuer for this audience")
         if not 0 < payload.exp - payload.iat <= self._longest_ttl:
             raise ValueError("a longer life than we give")
-        extra = {name: members[name] for name in members if name not in _OURS}
-        if not RESERVED.isdisjoint(extra):
-            raise ValueError("a claim that we do not make")
         return AccessToken(
             user_id=payload.sub,
             sid=payload.sid,
