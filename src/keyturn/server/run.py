@@ -17,9 +17,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from types import FrameType
-from typing import Final, NoReturn
+from contextlib import AsyncExitStack, suppress
+from typing import Final
 
 import uvicorn
 import uvloop
@@ -32,6 +31,7 @@ from .connections import SECONDS_IDLE, Connection, raise_file_limit
 from .counting import counting_together, forget_worker
 from .exits import MISCONFIGURED, complaint, exit_code, told
 from .settings import Settings, unknown_proxy
+from .stopping import STOPS, end_when_told, unless_stopped
 
 __all__ = ["listen", "serve"]
 
@@ -43,8 +43,7 @@ _SECONDS_TO_SETTLE: Final = 5
 _BACKLOG: Final = 2048
 _M_MMAP_THRESHOLD: Final = -3  # as malloc.h has it
 _LARGE_BLOCK: Final = 1 << 20
-_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
-_AWAITED: Final = {*_STOPS, signal.SIGCHLD}
+_AWAITED: Final = {*STOPS, signal.SIGCHLD}
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -70,12 +69,11 @@ def serve(
         StoreUnavailable: the database does not answer.
         SystemExit: after the signal.
     """
-    for stop in _STOPS:
-        signal.signal(stop, _end)
+    end_when_told()
     if workers > 1:
         # Before there is a thread, as one that does not hold them back would swallow them.
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
-    asyncio.run(prepare(settings, create=False))
+    asyncio.run(unless_stopped(prepare(settings, create=False)))
     if advice := unknown_proxy(settings):
         log.warning(advice)
     host, port = listener.getsockname()[:2]
@@ -86,13 +84,6 @@ def serve(
             return _supervise(settings, listener, workers, as_json=as_json)
         _work(settings, listener)
     return 0
-
-
-def _end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    """End the process tidily, and let no further signal disturb that."""
-    for stop in _STOPS:
-        signal.signal(stop, signal.SIG_IGN)
-    raise SystemExit(0)
 
 
 def _work(settings: Settings, listener: socket.socket) -> None:
@@ -128,7 +119,8 @@ class _Server(uvicorn.Server):
 
 
 async def _answer(settings: Settings, listener: socket.socket) -> None:
-    async with application(settings) as app:
+    async with AsyncExitStack() as stack:
+        app = await unless_stopped(stack.enter_async_context(application(settings)))
         config = uvicorn.Config(
             app,
             http=Connection,
