@@ -1,6 +1,7 @@
 """The layout of a server that has all rows itself: many of them in one statement.
 
-Such a statement would lock its rows in an order of its own, so they are locked before.
+Such a statement would lock its rows in an order of its own, so they are locked before, or it is
+told the order.
 """
 
 # ruff: noqa: S608  what is put into a statement are constants; values are bound
@@ -78,24 +79,26 @@ def is_one_statement(swaps: Sequence[Swap]) -> bool:  # noqa: ARG001
 
 
 def _turning(arrays: str, columns: str, told: str) -> str:
-    """Turns of many; what is asked for beside, and what is done with it, is an event of each."""
+    """Turns of many; what is asked for beside, and what is done with it, is an event of each.
+
+    Each row is locked as it is written, so they are written in order. The limit is no limit, but
+    what keeps the planner from another way: it expects a row or two, and looks each up by its key.
+    """
     return f"""
-    WITH turn AS MATERIALIZED (
-        SELECT * FROM unnest(
-            $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-            $7::bigint[]{arrays})
-        AS turn (
-            sid, held, generation, parent, first_child, previous_parent, turned_at{columns})
-    ), locked AS MATERIALIZED (
-        SELECT sid FROM keyturn.session WHERE sid = ANY ($1::text[])
-        ORDER BY sid FOR NO KEY UPDATE
-    ), turned AS (
+    WITH turned AS (
         UPDATE keyturn.session SET generation = turn.generation, parent = turn.parent,
             first_child = turn.first_child, previous_parent = turn.previous_parent,
             turned_at = turn.turned_at
-        FROM locked JOIN turn USING (sid)
-        WHERE session.sid = locked.sid AND session.sid = ANY ($1::text[])
-            AND session.generation = turn.held AND session.ended_at IS NULL
+        FROM (
+            SELECT * FROM unnest(
+                $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                $7::bigint[]{arrays})
+            AS turn (
+                sid, held, generation, parent, first_child, previous_parent, turned_at{columns})
+            ORDER BY sid COLLATE "C" LIMIT cardinality($1)
+        ) AS turn
+        WHERE session.sid = turn.sid AND session.generation = turn.held
+            AND session.ended_at IS NULL
         RETURNING session.sid{columns}
     ){told}
     SELECT sid FROM turned"""
