@@ -129,8 +129,9 @@ def _rows_of(
 ) -> Iterator[Row]:
     for workers in contender.workers:
         loads, asked = (SECONDS, ASKED) if workers == 1 else ({32: SECONDS[32]}, ASKED[:2])
+        sessions = contender.sessions or SESSIONS
         with on_trial(
-            contender, environment, postgres, workers=workers, sessions=SESSIONS
+            contender, environment, postgres, workers=workers, sessions=sessions
         ) as trial:
             for what in asked:
                 if what in contender.asks:

@@ -11,7 +11,7 @@ import msgspec
 
 from .model import PASSWORD, Ask, Contender
 
-__all__ = ["IN_WINDOW", "KEYTURN", "WITH_RETRIES"]
+__all__ = ["IN_WINDOW", "KEYTURN", "STORM", "WITH_RETRIES"]
 
 _URL: Final = "https://keyturn.example.com"
 _FROM_PAGE: Final = f"Origin: {_URL}"
@@ -96,6 +96,14 @@ IN_WINDOW: Final = msgspec.structs.replace(
     environment={**_ENVIRONMENT, "KEYTURN_RETRY_WINDOW": "3600"},
     workers=(1,),
 )
+
+STORM: Final = msgspec.structs.replace(
+    IN_WINDOW,
+    name="Keyturn, a storm in the window",
+    design="the same, but of a few sessions, again and again within a second",
+    sessions=300,
+)
+"""More sessions than connections, as no two requests present one token at once."""
 
 _AS_NOBODY_SET_IT: Final = {
     name: value for name, value in _ENVIRONMENT.items() if name != "KEYTURN_RETRY_WINDOW"

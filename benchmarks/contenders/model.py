@@ -73,4 +73,6 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """
     environment: Mapping[str, str] = {}
     workers: Sequence[int] = (1,)
+    sessions: int | None = None
+    """How many are asked about, if not as many as of all."""
     database: Literal["postgresql", "sqlite"] = "postgresql"

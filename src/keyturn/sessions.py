@@ -82,6 +82,12 @@ never less than a second, which a store may take on a bad day.
 
 _Outcome = Tokens | Exception | Coroutine[Any, Any, Tokens]
 """Of an exchange: what is answered, or what has yet to find out."""
+_Content = tuple[str, str, int, int, int]
+"""What tells an access token from all others: ``kid``, ``sid``, ``ver``, ``iat`` and ``exp``."""
+_MOST_JUST_MINTED: Final = 1000
+"""Access tokens that are kept for those who ask for the same one again within its second, as the
+tabs of a browser do that wake up together: to sign is what costs most.
+"""
 _TOLD: Final = {Verdict.RECOVER: EventKind.RECOVERED, Verdict.RESUME: EventKind.RESUMED}
 _OF_TIME: Final = (None, EndReason.IDLE, EndReason.ABSOLUTE)
 
@@ -167,6 +173,7 @@ class Sessions:
         )
         self._longest_access_ttl = self.policy.access_ttl
         self._last_expiry = 0
+        self._just_minted: dict[_Content, str] = {}
         self._keyring = Keyring(())
         self._verifier = self._new_verifier()
         self.feed = Feed(
@@ -946,7 +953,21 @@ class Sessions:
     def _mint_access(self, session: Session, now: int, *, token_id: bytes) -> tuple[str, int]:
         issued_at, expires_at = self._access_span(session, now)
         self._last_expiry = max(self._last_expiry, expires_at)
-        token = AccessToken(
+        key = self.keyring.signing_key(now)
+        content = (key.kid, session.sid, session.version, issued_at, expires_at)
+        token = self._just_minted.get(content)
+        if token is None:
+            if len(self._just_minted) == _MOST_JUST_MINTED:
+                self._just_minted.clear()
+            said = self._said_of(session, issued_at, expires_at, token_id)
+            token = access_token.mint(key, self.issuer, self.audience, said)
+            self._just_minted[content] = token
+        return token, expires_at
+
+    def _said_of(
+        self, session: Session, issued_at: int, expires_at: int, token_id: bytes
+    ) -> AccessToken:
+        return AccessToken(
             user_id=session.user_id,
             sid=session.sid,
             version=session.version,
@@ -956,8 +977,6 @@ class Sessions:
             token_id=base64url.encode(token_id),
             claims=session.claims,
         )
-        key = self.keyring.signing_key(now)
-        return access_token.mint(key, self.issuer, self.audience, token), expires_at
 
     def _access_span(self, session: Session, now: int) -> tuple[int, int]:
         """From when to when an access token issued now is good.

@@ -278,6 +278,33 @@ async def test_a_refused_flight_that_nobody_waits_for_is_not_an_unhandled_error(
     assert complaints == []
 
 
+async def test_who_asks_again_within_a_second_is_handed_the_same_access_token(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """D5: nothing in it would differ but its id, and to sign is what costs most."""
+    parent = (await sessions.create("ada")).refresh_token
+    clock.sleep(PAST_WINDOW)
+    turned = await sessions.refresh(parent)
+    replayed, echoed = await sessions.refresh(parent), await sessions.refresh(turned.refresh_token)
+    clock.sleep(1)
+    later = await sessions.refresh(turned.refresh_token)
+
+    assert {replayed.access_token, echoed.access_token} == {turned.access_token}
+    assert later.access_token != turned.access_token
+    assert echoed.expires_in == turned.expires_in
+
+
+async def test_few_access_tokens_are_kept_to_be_handed_out_again(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are asked for within a second."""
+    monkeypatch.setattr(sessions_module, "_MOST_JUST_MINTED", 2)
+    pairs = [await sessions.create("ada") for _ in range(5)]
+
+    assert len({pair.access_token for pair in pairs}) == 5
+    assert 0 < len(sessions._just_minted) <= 2
+
+
 async def test_who_loses_a_race_reads_and_judges_again(
     store: Store, meddling: Meddling, clock: Clock
 ) -> None:

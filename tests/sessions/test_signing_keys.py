@@ -380,6 +380,19 @@ async def test_keys_are_not_changed_under_a_foreign_secret(
     assert await store.signing_keys() == before
 
 
+async def test_a_token_of_a_retired_key_is_not_handed_out_again(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E2: not even within the second that it was minted in."""
+    monkeypatch.setattr("keyturn.sessions.KNOWN_AFTER", 0)
+    tokens = await sessions.create("ada")
+    await sessions.rotate_keys(at_once=True)
+    again = await sessions.refresh(tokens.refresh_token)
+
+    assert refuses(sessions, tokens.access_token)
+    assert not refuses(sessions, again.access_token)
+
+
 async def test_rotating_at_once_retires_all_older_keys(
     store: Store, sessions: Sessions, clock: Clock
 ) -> None:
