@@ -459,7 +459,7 @@ async def test_an_item_may_be_handed_on(calls: Calls) -> None:
             later.carry(f"{item}2", recipient, copy_context())
         return [HANDED_ON for _ in items]
 
-    first: Coalescer[str, object] = Coalescer(hand_on, key=first_letter)
+    first: Coalescer[str, Any] = Coalescer(hand_on, key=first_letter)
     first.carry("a", recipient, copy_context())
     await settle()
     await first.drain()

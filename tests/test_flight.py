@@ -37,6 +37,15 @@ async def test_all_aboard_are_told_of_a_failure_but_for_those_who_left() -> None
     assert complaints == []
 
 
+async def test_nobody_can_join_one_that_has_ended() -> None:
+    """They would wait for ever."""
+    flight: Flight[str] = Flight(lambda: None)
+    flight.set_result("here")
+
+    with pytest.raises(RuntimeError, match="another is needed"):
+        flight.join()
+
+
 @pytest.mark.parametrize("well", [True, False])
 async def test_who_is_told_asks_for_another(*, well: bool) -> None:
     """By the time that anybody hears of the end, it has been announced."""

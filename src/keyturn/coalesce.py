@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextvars import Context, copy_context
+from enum import Enum
 from functools import partial
 from types import CoroutineType
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -18,28 +19,34 @@ import msgspec
 
 from .core.errors import RowUnavailable, StoreUnavailable
 
-__all__ = ["HANDED_ON", "Coalescer", "Recipient"]
+__all__ = ["HANDED_ON", "Coalescer", "HandedOn", "Recipient"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_Told_contra = TypeVar("_Told_contra", contravariant=True)
 _Returned = TypeVar("_Returned")
 _PATIENCE_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.005
 """Longer than most calls take; and behind one that waits for a lock nobody waits longer."""
 
 
-HANDED_ON: Final = object()
-"""The outcome of an item whose recipient is told by others."""
+class HandedOn(Enum):
+    """That an item's recipient is told by others."""
+
+    HANDED_ON = "handed on"
 
 
-class Recipient(Protocol):
+HANDED_ON: Final = HandedOn.HANDED_ON
+
+
+class Recipient(Protocol[_Told_contra]):
     """Whom the result of an item is for; a future is one."""
 
     def done(self) -> bool:
         """Whether nothing is expected any more."""
         ...
 
-    def set_result(self, result: Any, /) -> None:
+    def set_result(self, result: _Told_contra, /) -> None:
         """What came of the item."""
         ...
 
@@ -48,23 +55,24 @@ class Recipient(Protocol):
         ...
 
 
-class _Waiter(msgspec.Struct, Generic[Item], frozen=True):
+class _Waiter(msgspec.Struct, Generic[Item, Result], frozen=True):
     """An item that waits, for whom, until when it may begin, and where it is asked from."""
 
     item: Item
-    recipient: Recipient
+    recipient: Recipient[Result]
     deadline: float
     context: Context
 
 
-_Batch = dict[Hashable, _Waiter[Item]]
+_Batch = dict[Hashable, _Waiter[Item, Result]]
 """Waiters by key."""
 
 
 class Coalescer(Generic[Item, Result]):
     """Hands gathered items to ``call``, which returns an outcome for each, in their order: its
     result, the error that it met, a coroutine that has yet to find out and then runs by itself, or
-    ``HANDED_ON`` where another coalescer now carries what is left to do.
+    ``HANDED_ON`` where another coalescer now carries what is left to do; a call that has handed on
+    does not raise, as its recipients would be told of that while it is being done.
 
     No call carries an item while another carries one of the same ``key``: the later one waits. A
     call that raises fails all that it carried; but for ``RowUnavailable``, after which each is
@@ -101,7 +109,7 @@ class Coalescer(Generic[Item, Result]):
         self._most_lanes = lanes
         self._patience = patience
         self._pause = pause
-        self._waiting: deque[_Waiter[Item]] = deque()
+        self._waiting: deque[_Waiter[Item, Result]] = deque()
         self._starting: asyncio.Handle | None = None
         self._pausing = False
         self._watching: asyncio.TimerHandle | None = None
@@ -117,9 +125,9 @@ class Coalescer(Generic[Item, Result]):
         self.carry(item, future, copy_context())
         return future
 
-    def carry(self, item: Item, recipient: Recipient, context: Context) -> None:
-        """Have ``item`` carried by the next call, in ``context`` if it is the first there, and
-        ``recipient`` told.
+    def carry(self, item: Item, recipient: Recipient[Result], context: Context) -> None:
+        """Have ``item`` carried by the next call, and ``recipient`` told. The call, if the item is
+        its first, and what is left to do for it, run in copies of ``context``.
         """
         loop = asyncio.get_running_loop()
         self._waiting.append(_Waiter(item, recipient, loop.time() + self._patience, context))
@@ -189,7 +197,7 @@ class Coalescer(Generic[Item, Result]):
             _fail(self._waiting.popleft(), StoreUnavailable("Too much is waiting for the database"))
         self._watch()
 
-    def _end_call(self, batch: _Batch[Item], lane: asyncio.Task[None]) -> None:
+    def _end_call(self, batch: _Batch[Item, Result], lane: asyncio.Task[None]) -> None:
         """A call-back, as a task that is cancelled before it began runs nothing of its own."""
         self._lanes.discard(lane)
         self._under_way.difference_update(batch)
@@ -201,8 +209,8 @@ class Coalescer(Generic[Item, Result]):
         elif self._waiting:
             self._start_soon(lane.get_loop())
 
-    def _next_batch(self) -> _Batch[Item]:
-        batch: _Batch[Item] = {}
+    def _next_batch(self) -> _Batch[Item, Result]:
+        batch: _Batch[Item, Result] = {}
         put_off = []
         while self._waiting and len(batch) < self._at_most:
             waiter = self._waiting.popleft()
@@ -215,7 +223,7 @@ class Coalescer(Generic[Item, Result]):
         self._waiting.extendleft(reversed(put_off))
         return batch
 
-    async def _run_call(self, batch: _Batch[Item]) -> None:
+    async def _run_call(self, batch: _Batch[Item, Result]) -> None:
         self.calls += 1
         self.items += len(batch)
         waiters = batch.values()
@@ -230,7 +238,7 @@ class Coalescer(Generic[Item, Result]):
             for waiter in waiters:
                 _fail(waiter, error)
 
-    def _settle(self, waiter: _Waiter[Item], outcome: Any) -> None:
+    def _settle(self, waiter: _Waiter[Item, Result], outcome: Any) -> None:
         if isinstance(outcome, CoroutineType):
             task = _task_of(waiter, outcome)
             self._left_to_do.add(task)
@@ -241,7 +249,7 @@ class Coalescer(Generic[Item, Result]):
         elif outcome is not HANDED_ON and not waiter.recipient.done():
             waiter.recipient.set_result(outcome)
 
-    async def _run_alone(self, batch: _Batch[Item], error: RowUnavailable) -> None:
+    async def _run_alone(self, batch: _Batch[Item, Result], error: RowUnavailable) -> None:
         """Each by a call of its own, as one of them would fail them all again; one after the other,
         as many of them may be at fault, and all at once would leave no connection to other calls.
         """
@@ -255,7 +263,7 @@ class Coalescer(Generic[Item, Result]):
 
 
 def _task_of(
-    waiter: _Waiter[Item], work: Coroutine[Any, Any, _Returned]
+    waiter: _Waiter[Item, Result], work: Coroutine[Any, Any, _Returned]
 ) -> asyncio.Task[_Returned]:
     """A task in the context of who waits for it: else it would be that of whoever waited for the
     call before. A copy, as one context cannot be entered twice.
@@ -263,7 +271,7 @@ def _task_of(
     return asyncio.get_running_loop().create_task(work, context=waiter.context.copy())
 
 
-def _pass_on(waiter: _Waiter[Item], rest: asyncio.Future[Result]) -> None:
+def _pass_on(waiter: _Waiter[Item, Result], rest: asyncio.Future[Result]) -> None:
     if rest.cancelled():
         _fail(waiter, StoreUnavailable("What was left to do was cancelled"))
     elif isinstance(error := rest.exception(), Exception):
@@ -272,6 +280,6 @@ def _pass_on(waiter: _Waiter[Item], rest: asyncio.Future[Result]) -> None:
         waiter.recipient.set_result(rest.result())
 
 
-def _fail(waiter: _Waiter[Item], error: Exception) -> None:
+def _fail(waiter: _Waiter[Item, Result], error: Exception) -> None:
     if not waiter.recipient.done():
         waiter.recipient.set_exception(error)

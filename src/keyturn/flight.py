@@ -25,7 +25,13 @@ class Flight(Generic[Result]):
         self._landed = False
 
     def join(self) -> asyncio.Future[Result]:
-        """Be told what comes of it. Only before it ends."""
+        """Be told what comes of it.
+
+        Raises:
+            RuntimeError: it has ended.
+        """
+        if self._landed:
+            raise RuntimeError("It has ended: another is needed")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._aboard.append(future)
         return future
@@ -36,18 +42,20 @@ class Flight(Generic[Result]):
 
     def set_result(self, result: Result) -> None:
         """End it well."""
-        self._land()
-        for future in self._aboard:
-            if not future.done():
-                future.set_result(result)
+        for future in self._land():
+            future.set_result(result)
 
     def set_exception(self, error: Exception) -> None:
         """End it ill."""
-        self._land()
-        for future in self._aboard:
-            if not future.done():
-                future.set_exception(error)
+        for future in self._land():
+            future.set_exception(error)
 
-    def _land(self) -> None:
+    def _land(self) -> list[asyncio.Future[Result]]:
+        """Those who are still aboard, and no longer: an error leads to whoever it was raised in,
+        and from there to here.
+        """
+        aboard = [future for future in self._aboard if not future.done()]
+        self._aboard.clear()
         self._landed = True
         self._on_landing()
+        return aboard

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
-from .coalesce import HANDED_ON, Coalescer
+from .coalesce import HANDED_ON, Coalescer, HandedOn
 from .complaints import Complaints
 from .core import access_token, base64url, refresh_token
 from .core.access_token import AccessToken
@@ -80,13 +80,14 @@ _LONGEST_EXCHANGE: Final = 1 / 6
 never less than a second, which a store may take on a bad day.
 """
 
-_Outcome = Tokens | Exception | Coroutine[Any, Any, Tokens]
-"""Of an exchange: what is answered, or what has yet to find out."""
+_Outcome = Tokens | Exception | Coroutine[Any, Any, Tokens] | HandedOn
+"""Of an exchange: what is answered, what has yet to find out, or that a write has to be waited for.
+"""
 _Content = tuple[str, str, int, int, int]
 """What tells an access token from all others: ``kid``, ``sid``, ``ver``, ``iat`` and ``exp``."""
 _MOST_JUST_MINTED: Final = 1000
-"""Access tokens that are kept for those who ask for the same one again within its second, as the
-tabs of a browser do that wake up together: to sign is what costs most.
+"""Access tokens that are kept, until one is minted in another second, for those who ask for the
+same one again, as the tabs of a browser do that wake up together: to sign is what costs most.
 """
 _TOLD: Final = {Verdict.RECOVER: EventKind.RECOVERED, Verdict.RESUME: EventKind.RESUMED}
 _OF_TIME: Final = (None, EndReason.IDLE, EndReason.ABSOLUTE)
@@ -174,6 +175,7 @@ class Sessions:
         self._longest_access_ttl = self.policy.access_ttl
         self._last_expiry = 0
         self._just_minted: dict[_Content, str] = {}
+        self._minting_in = 0
         self._keyring = Keyring(())
         self._verifier = self._new_verifier()
         self.feed = Feed(
@@ -237,8 +239,8 @@ class Sessions:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._exchanges.drain()
-        await self._turns.drain()  # which those hand on to
-        await self._gets.drain()
+        await self._turns.drain()  # exchanges are handed on to it
+        await self._gets.drain()  # and both may read by it
         await self.store.close()
 
     async def load(self) -> None:
@@ -453,13 +455,14 @@ class Sessions:
         flight = self._flights.get(token)
         if flight is None:
             presented = refresh_token.parse(self.secrets, token)
-            flight = self._flights[token] = Flight(partial(self._flights.pop, token))
+            flight = Flight[Tokens](partial(self._flights.pop, token))
             began, context = self._steady_clock(), copy_context()
             exchange = _Exchange(token, presented, began, context, flight)
             self._exchanges.carry(exchange, flight, context)
+            self._flights[token] = flight  # now that nothing can keep it from ending
         return await flight.join()
 
-    async def _judge_all(self, exchanges: Sequence[_Exchange]) -> list[object]:
+    async def _judge_all(self, exchanges: Sequence[_Exchange]) -> list[_Outcome]:
         """The everyday exchange, of many at once: one read for all of them here, and one write in
         ``_turn_all``, so that who has nothing to write does not wait for it. What more there is to
         do for one of them is left to do for it alone.
@@ -467,7 +470,7 @@ class Sessions:
         rows = await self.store.get([exchange.presented.sid for exchange in exchanges])
         return [self._judged(exchange, rows.get(exchange.presented.sid)) for exchange in exchanges]
 
-    def _judged(self, exchange: _Exchange, session: Session | None) -> object:
+    def _judged(self, exchange: _Exchange, session: Session | None) -> _Outcome:
         try:
             decision = self._judge(exchange, session)
             turn = self._turn(session, decision)
@@ -957,8 +960,9 @@ class Sessions:
         content = (key.kid, session.sid, session.version, issued_at, expires_at)
         token = self._just_minted.get(content)
         if token is None:
-            if len(self._just_minted) == _MOST_JUST_MINTED:
+            if now != self._minting_in or len(self._just_minted) >= _MOST_JUST_MINTED:
                 self._just_minted.clear()
+                self._minting_in = now
             said = self._said_of(session, issued_at, expires_at, token_id)
             token = access_token.mint(key, self.issuer, self.audience, said)
             self._just_minted[content] = token

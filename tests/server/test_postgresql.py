@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,23 @@ SECRET = "correct-horse-battery-staple-0123456789"
 TABLES = """
     SELECT coalesce(string_agg(relname, ' ' ORDER BY relname), '') FROM pg_class
     WHERE relnamespace = to_regnamespace('keyturn')"""
+
+
+LOADED = """
+import sys
+import keyturn.server.run, keyturn.server.metrics, keyturn.server.pages.routes
+import keyturn.accounts.postgres, keyturn.stores.postgres, keyturn.hooks.postgres
+print(*sorted({"apsw", "bcrypt"} & sys.modules.keys()))
+"""
+
+
+def test_a_server_loads_nothing_of_what_others_need() -> None:
+    """Neither SQLite beside PostgreSQL, nor the hashes of users who came from elsewhere."""
+    told = subprocess.run(
+        [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert told.stdout == "\n"
 
 
 class Machine:

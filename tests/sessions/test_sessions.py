@@ -295,14 +295,18 @@ async def test_who_asks_again_within_a_second_is_handed_the_same_access_token(
 
 
 async def test_few_access_tokens_are_kept_to_be_handed_out_again(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many are asked for within a second."""
+    """However many are asked for within a second, and none of an earlier one."""
     monkeypatch.setattr(sessions_module, "_MOST_JUST_MINTED", 2)
-    pairs = [await sessions.create("ada") for _ in range(5)]
+    pairs, kept = [], []
+    for seconds in (0, 0, 0, 1):
+        clock.sleep(seconds)
+        pairs.append(await sessions.create("ada"))
+        kept.append(len(sessions._just_minted))
 
-    assert len({pair.access_token for pair in pairs}) == 5
-    assert 0 < len(sessions._just_minted) <= 2
+    assert len({pair.access_token for pair in pairs}) == 4
+    assert kept == [1, 2, 1, 1]
 
 
 async def test_who_loses_a_race_reads_and_judges_again(
@@ -1258,6 +1262,32 @@ async def test_closing_waits_for_exchanges_in_flight(
 
     assert meddling.calls[-1] == "close"
     assert generation(await flight, sessions) == 1
+
+
+async def test_closing_waits_for_a_turn_that_nobody_waits_for(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """It was handed on from one gathered call to the next, and its caller has gone."""
+    tokens = await sessions.create("ada")
+    under_way = asyncio.Event()
+
+    async def take_long() -> None:
+        under_way.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def tell() -> None:
+        meddling.calls.append("swapped")
+
+    meddling.before("swap", take_long)
+    meddling.after("swap", tell)
+    flight = asyncio.create_task(sessions.refresh(tokens.refresh_token))
+    await under_way.wait()
+    flight.cancel()
+
+    await sessions.close()
+
+    assert meddling.calls[-2:] == ["swapped", "close"]
 
 
 async def test_closing_waits_for_what_a_flight_writes_by_itself(

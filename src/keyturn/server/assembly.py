@@ -8,8 +8,8 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,6 @@ from keyturn.integrations.asgi import Answer, App
 from keyturn.observing import Observer, observed
 from keyturn.sessions import Sessions
 from keyturn.stores import Store, open_store, store_exists
-from keyturn.stores.sqlite.opening import APPLICATION_ID
 from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import CookieSettings, WireSettings, check_random
 
@@ -59,6 +58,7 @@ WEBHOOK: Final = "webhook"
 """The name of the hook that ``KEYTURN_WEBHOOK_URL`` is."""
 
 _SWEEP_SECONDS: Final = 3600
+_SECONDS_BETWEEN_TRIES: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -248,6 +248,8 @@ def _secrets_of_database(settings: Settings) -> tuple[bytes, ...]:
 
 
 def _require_ours(database: Path) -> None:
+    from keyturn.stores.sqlite.opening import APPLICATION_ID  # and SQLite, where it is wanted only
+
     with database.open("rb") as file:
         header = file.read(100)
     ours = header.startswith(b"SQLite format 3\0") and header[68:72] == APPLICATION_ID.to_bytes(4)
@@ -348,7 +350,7 @@ async def prepare(settings: Settings, *, create: bool, sharded: bool = False) ->
     if not may_be_first:
         await _open_once(settings, create=create, sharded=sharded)
         return
-    with alone_in(settings.data_dir):
+    async with alone_in(settings.data_dir):
         if default_secret_file(settings).exists():
             await _open_once(settings, create=create, sharded=sharded)
         else:
@@ -380,12 +382,24 @@ async def _open_once(settings: Settings, *, create: bool, sharded: bool) -> None
         await parts.close()
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Of processes that start at once, one makes what is missing and the others find it."""
+@asynccontextmanager
+async def alone_in(folder: Path) -> AsyncIterator[None]:
+    """Of processes that start at once, one makes what is missing and the others find it. They look
+    again and again, as to wait for a lock is to hear of nothing else, not even of a stop.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while not _is_locked(descriptor):  # noqa: ASYNC110  it is other processes that let go
+            await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether it is now, by us."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

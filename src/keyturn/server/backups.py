@@ -92,10 +92,11 @@ def _copy(file: Path, draft: Path) -> None:
 
 async def _restore_file(settings: Settings, backup: Path, file: Path) -> str:
     make_private_folder(file.parent)
-    with alone_in(file.parent), _new_file(_beside(file, "restoring")) as draft:
-        await asyncio.to_thread(_copy_backup, backup, draft)
-        await _open_and_void(dataclasses.replace(settings, database_url=f"sqlite:///{draft}"))
-        return await asyncio.to_thread(_take_place, draft, file)
+    async with alone_in(file.parent):
+        with _new_file(_beside(file, "restoring")) as draft:
+            await asyncio.to_thread(_copy_backup, backup, draft)
+            await _open_and_void(dataclasses.replace(settings, database_url=f"sqlite:///{draft}"))
+            return await asyncio.to_thread(_take_place, draft, file)
 
 
 def _copy_backup(backup: Path, draft: Path) -> None:

@@ -25,6 +25,10 @@ def end_when_told() -> None:
 
 
 def _end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    _leave()
+
+
+def _leave() -> NoReturn:
     for stop in STOPS:
         signal.signal(stop, signal.SIG_IGN)
     raise SystemExit(0)
@@ -32,7 +36,8 @@ def _end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
 
 async def unless_stopped(opening: Awaitable[_Opened]) -> _Opened:
     """What ``opening`` gives. A stop meanwhile cancels it where it waits: elsewhere it would leave
-    things half made, such as a connection that cannot even be thrown away without complaint.
+    things half made, such as a connection that cannot even be thrown away without complaint. What
+    blocks the loop is not disturbed.
 
     Raises:
         SystemExit: after a stop.
@@ -50,11 +55,11 @@ async def unless_stopped(opening: Awaitable[_Opened]) -> _Opened:
     try:
         return await opening
     finally:
-        if stopped:
-            with suppress(
-                asyncio.CancelledError
-            ):  # which has yet to come, if nothing was waited for
+        if stopped and task is not None:
+            # The cancellation has yet to come, where nothing was waited for.
+            with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
+            task.uncancel()
         end_when_told()
         if stopped:
-            _end(signal.SIGTERM, None)
+            _leave()

@@ -74,13 +74,18 @@ async def test_a_turn_costs_little(database: str, batch: int, count: int) -> Non
         (statements.TURN, "text" + ", bigint" * 6, "'x'" + ", 1" * 6),
         (
             gathered._TURN_MANY,
-            "text[]" + ", bigint[]" * 6 + ", text[]",
+            "text[]" + ", bigint[]" * 6,
+            "'{x}'" + ", '{1}'" * 6,
+        ),
+        (
+            gathered._TURN_AND_TELL,
+            "text[]" + ", bigint[]" * 6 + ", json[]",
             "'{x}'" + ", '{1}'" * 6 + ", '{null}'",
         ),
         (gathered._END, "text[], text[]" + ", bigint" * 4, "'{x}', '{x}'" + ", 1" * 4),
         (sharded._END, "text, bigint, text, bigint", "'x', 1, 'x', 1"),
     ],
-    ids=["get", "gets", "turn", "turns", "ends", "end"],
+    ids=["get", "gets", "turn", "turns", "turns that tell", "ends", "end"],
 )
 async def test_rows_are_found_by_their_key(
     database: str, count: int, statement: str, types: str, values: str

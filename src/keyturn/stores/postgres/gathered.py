@@ -81,8 +81,10 @@ def is_one_statement(swaps: Sequence[Swap]) -> bool:  # noqa: ARG001
 def _turning(arrays: str, columns: str, told: str) -> str:
     """Turns of many; what is asked for beside, and what is done with it, is an event of each.
 
-    Each row is locked as it is written, so they are written in order. The limit is no limit, but
-    what keeps the planner from another way: it expects a row or two, and looks each up by its key.
+    Each row is locked as it is written, so they are written in order; where one is locked by others
+    for too long, those before it were written in vain, and to lock all first would cost the rest of
+    them more. The limit is no limit, but what keeps the planner from another way: it expects a row
+    or two, and looks each up by its key.
     """
     return f"""
     WITH turned AS (
