@@ -17,6 +17,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import bcrypt
 import msgspec
 from argon2.exceptions import Argon2Error, VerifyMismatchError
 from argon2.low_level import Type, verify_secret
@@ -138,8 +139,6 @@ class _Bcrypt(msgspec.Struct, frozen=True):
 
     def matches(self, password: bytes) -> bool:
         read = self.prepare(password)[:_LONGEST_FOR_BCRYPT]
-        import bcrypt  # for as long as there are such users
-
         made = bcrypt.hashpw(read, self.settings.encode())
         return hmac.compare_digest(made, f"{self.settings}{self.digest}".encode())
 
