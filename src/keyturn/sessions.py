@@ -83,6 +83,8 @@ never less than a second, which a store may take on a bad day.
 _Outcome = Tokens | Exception | Coroutine[Any, Any, Tokens] | HandedOn
 """Of an exchange: what is answered, what has yet to find out, or that a write has to be waited for.
 """
+_SAID_BEFORE: Final = {Verdict.ECHO, Verdict.REPLAY}
+"""Of exchanges that are answered as the turn before them was."""
 _Content = tuple[str, str, int, int, int]
 """What tells an access token from all others: ``kid``, ``sid``, ``ver``, ``iat`` and ``exp``."""
 _MOST_JUST_MINTED: Final = 1000
@@ -455,7 +457,7 @@ class Sessions:
         flight = self._flights.get(token)
         if flight is None:
             presented = refresh_token.parse(self.secrets, token)
-            flight = Flight[Tokens](partial(self._flights.pop, token))
+            flight = Flight(partial(self._flights.pop, token))
             began, context = self._steady_clock(), copy_context()
             exchange = _Exchange(token, presented, began, context, flight)
             self._exchanges.carry(exchange, flight, context)
@@ -597,7 +599,8 @@ class Sessions:
         generation = decision.handed_out or 0
         echoed = generation == exchange.presented.generation
         refresh = exchange.token if echoed else self._mint_refresh(session, generation)
-        tokens = self._tokens(session, refresh, echoed=echoed)
+        again = decision.verdict in _SAID_BEFORE
+        tokens = self._tokens(session, refresh, echoed=echoed, again=again)
         self._check_in_time(exchange.began)
         return tokens
 
@@ -937,11 +940,15 @@ class Sessions:
 
     # ── minting ─────────────────────────────────────────────────────────────────────────────────
 
-    def _tokens(self, session: Session, refresh: str, *, echoed: bool = False) -> Tokens:
-        """Beside the refresh token an access token of the session as it was read."""
+    def _tokens(
+        self, session: Session, refresh: str, *, echoed: bool = False, again: bool = False
+    ) -> Tokens:
+        """Beside the refresh token an access token of the session as it was read; the same one
+        ``again``, if it was signed just now.
+        """
         now = self.now()
         random = self._random_bytes(14)  # at once: to ask the system for some is not cheap
-        access, expires_at = self._mint_access(session, now, token_id=random[:12])
+        access, expires_at = self._mint_access(session, now, token_id=random[:12], again=again)
         over_at = min(idle_end(session, self.policy), absolute_end(session, self.policy))
         return Tokens(
             access_token=access,
@@ -953,12 +960,14 @@ class Sessions:
             echoed=echoed,
         )
 
-    def _mint_access(self, session: Session, now: int, *, token_id: bytes) -> tuple[str, int]:
+    def _mint_access(
+        self, session: Session, now: int, *, token_id: bytes, again: bool
+    ) -> tuple[str, int]:
         issued_at, expires_at = self._access_span(session, now)
         self._last_expiry = max(self._last_expiry, expires_at)
         key = self.keyring.signing_key(now)
         content = (key.kid, session.sid, session.version, issued_at, expires_at)
-        token = self._just_minted.get(content)
+        token = self._just_minted.get(content) if again else None
         if token is None:
             if now != self._minting_in or len(self._just_minted) >= _MOST_JUST_MINTED:
                 self._just_minted.clear()

@@ -278,7 +278,7 @@ async def test_a_refused_flight_that_nobody_waits_for_is_not_an_unhandled_error(
     assert complaints == []
 
 
-async def test_who_asks_again_within_a_second_is_handed_the_same_access_token(
+async def test_who_repeats_an_exchange_within_a_second_is_handed_the_same_access_token(
     sessions: Sessions, clock: Clock
 ) -> None:
     """D5: nothing in it would differ but its id, and to sign is what costs most."""
@@ -292,6 +292,14 @@ async def test_who_asks_again_within_a_second_is_handed_the_same_access_token(
     assert {replayed.access_token, echoed.access_token} == {turned.access_token}
     assert later.access_token != turned.access_token
     assert echoed.expires_in == turned.expires_in
+
+
+async def test_every_turn_brings_an_access_token_of_its_own(sessions: Sessions) -> None:
+    """D5: also within the second of the one before."""
+    begun = await sessions.create("ada")
+    turned = await sessions.refresh(begun.refresh_token)
+
+    assert turned.access_token != begun.access_token
 
 
 async def test_few_access_tokens_are_kept_to_be_handed_out_again(

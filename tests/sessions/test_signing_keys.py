@@ -385,12 +385,12 @@ async def test_a_token_of_a_retired_key_is_not_handed_out_again(
 ) -> None:
     """E2: not even within the second that it was minted in."""
     monkeypatch.setattr("keyturn.sessions.KNOWN_AFTER", 0)
-    tokens = await sessions.create("ada")
+    turned = await sessions.refresh((await sessions.create("ada")).refresh_token)
     await sessions.rotate_keys(at_once=True)
-    again = await sessions.refresh(tokens.refresh_token)
+    echoed = await sessions.refresh(turned.refresh_token)
 
-    assert refuses(sessions, tokens.access_token)
-    assert not refuses(sessions, again.access_token)
+    assert refuses(sessions, turned.access_token)
+    assert not refuses(sessions, echoed.access_token)
 
 
 async def test_rotating_at_once_retires_all_older_keys(
