@@ -75,7 +75,7 @@ class Team:
     async def do(self, deed: Deed, now: int) -> Any:
         """Have the last of them do what cannot be refused."""
         answer = await self._workers[-1].do(deed, now)
-        assert not answer.refusal
+        assert not answer.refusal, answer.refusal
         return answer.value
 
     async def all_do(self, deed: Deed, now: int) -> list[Answer]:
