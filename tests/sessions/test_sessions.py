@@ -1258,6 +1258,25 @@ async def test_a_rotated_key_reaches_a_process_that_runs(
 # ── life ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def takes_long(meddling: Meddling, operation: str, *, told: str) -> asyncio.Event:
+    """Make the next such call of the store last, and tell of its end among the calls. Is set when
+    it is under way.
+    """
+    under_way = asyncio.Event()
+
+    async def take_long() -> None:
+        under_way.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def tell() -> None:
+        meddling.calls.append(told)
+
+    meddling.before(operation, take_long)
+    meddling.after(operation, tell)
+    return under_way
+
+
 async def test_closing_waits_for_exchanges_in_flight(
     sessions: Sessions, meddling: Meddling
 ) -> None:
@@ -1277,18 +1296,7 @@ async def test_closing_waits_for_a_turn_that_nobody_waits_for(
 ) -> None:
     """It was handed on from one gathered call to the next, and its caller has gone."""
     tokens = await sessions.create("ada")
-    under_way = asyncio.Event()
-
-    async def take_long() -> None:
-        under_way.set()
-        for _ in range(20):
-            await asyncio.sleep(0)
-
-    async def tell() -> None:
-        meddling.calls.append("swapped")
-
-    meddling.before("swap", take_long)
-    meddling.after("swap", tell)
+    under_way = takes_long(meddling, "swap", told="swapped")
     flight = asyncio.create_task(sessions.refresh(tokens.refresh_token))
     await under_way.wait()
     flight.cancel()
@@ -1304,18 +1312,7 @@ async def test_closing_waits_for_what_a_flight_writes_by_itself(
     """An end is no part of the gathered calls, and is waited for all the same."""
     tokens = await sessions.create("ada")
     clock.sleep(30 * 86_400)
-    under_way = asyncio.Event()
-
-    async def take_long() -> None:
-        under_way.set()
-        for _ in range(20):
-            await asyncio.sleep(0)
-
-    async def tell() -> None:
-        meddling.calls.append("ended")
-
-    meddling.before("end", take_long)
-    meddling.after("end", tell)
+    under_way = takes_long(meddling, "end", told="ended")
     flight = asyncio.create_task(sessions.refresh(tokens.refresh_token))
     await under_way.wait()
 
