@@ -113,7 +113,9 @@ class RunningStage(Stage):
         await self.start(number, **settings)
 
     async def stop(self, number: int) -> None:
-        assert await asyncio.to_thread(self.servers[number].stop) == 0
+        server = self.servers[number]
+        code = await asyncio.to_thread(server.stop)
+        assert code == 0, f"ended with {code}; {server.errors.read_text()}"
 
     async def start(self, number: int, **settings: str) -> None:
         port = self.ports[number]
@@ -130,8 +132,9 @@ async def on_stage(
     workers: int = 1,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RunningStage]:
-    """Servers on the store, made if it is not there, which they reach by the URL ``through`` if one
-    is given. In the end they stop as they are asked to, and have logged no traceback.
+    """Servers, ready to answer, on the store, made if it is not there, which they reach by the URL
+    ``through`` if one is given. In the end they stop as they are asked to, and have logged no
+    traceback.
     """
     shared = {**SETTINGS, "KEYTURN_DATABASE_URL": through or store, **(settings or {})}
     folders = [folder / f"server-{number}" for number in range(servers)]
@@ -148,6 +151,7 @@ async def on_stage(
         numbers = range(servers)
         started = await asyncio.gather(*(asyncio.to_thread(start, number) for number in numbers))
         stage = RunningStage(store, started, start)
+        await stage.gets_ready()
         yield stage
         await asyncio.gather(*map(stage.stop, numbers))
         for each in folders:

@@ -4,6 +4,7 @@ many connections.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.faults.clients import crowd
 from tests.faults.proxy import Proxy
 from tests.faults.stage import RunningStage
 from tests.postgresql import Server
+from tests.server.processes import PATIENCE
 from tests.stores.postgres.support import connected
 
 CLIENTS = 160
@@ -123,7 +125,8 @@ async def test_a_file_that_another_process_has_locked(
     async with crowd(clients, per_second=PER_SECOND) as them:
         await them.turns_more(SOME)
         with closing(apsw.Connection(str(tmp_path / "keyturn.db"))) as other:
-            other.execute("BEGIN IMMEDIATE")
+            other.set_busy_timeout(PATIENCE * 1000)
+            await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")  # the servers write, too
             readers = [client for client in them.begun if client.met["200"]]
             await them.meets(60, "503")
             await stage_on_file.expect_health(clients[0])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import subprocess
 import sys
-import tarfile
 from contextlib import closing
 from pathlib import Path
 
@@ -39,9 +37,10 @@ def previous(tmp_path: Path) -> dict[str, str]:
         archive = subprocess.run(command, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"the history of git that holds the previous release is not here: {error}")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as sources:
-        sources.extractall(tmp_path / "previous", filter="data")
-    environment = {"PYTHONPATH": str(tmp_path / "previous" / "src")}
+    folder = tmp_path / "previous"
+    folder.mkdir()
+    subprocess.run(["tar", "--extract", "--directory", folder], input=archive, check=True)
+    environment = {"PYTHONPATH": str(folder / "src")}
     assert place_of_keyturn(environment).is_relative_to(tmp_path)
     return environment
 

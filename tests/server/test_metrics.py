@@ -18,7 +18,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from keyturn._version import __version__
 from keyturn.core.rotation import Verdict
 from keyturn.server.figures import REGISTRY
-from tests.server.processes import Server, register, run_keyturn, serving, sign_in, until
+from tests.server.processes import (
+    PATIENCE,
+    Server,
+    register,
+    run_keyturn,
+    serving,
+    sign_in,
+    until,
+)
 
 TOKEN = "correct-horse-battery-staple-0123456789"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -33,7 +41,7 @@ def measured(folder: Path, *options: str) -> Iterator[Server]:
 
 def figures(server: Server) -> dict[tuple[str, ...], float]:
     """The samples, by name and values of labels."""
-    answer = httpx.get(f"{server.url}/metrics", headers=BEARER)
+    answer = httpx.get(f"{server.url}/metrics", headers=BEARER, timeout=PATIENCE)
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
     return {
@@ -117,6 +125,9 @@ def test_how_stale_the_worst_worker_is_is_told(tmp_path: Path) -> None:
 
     with measured(tmp_path, "--workers", "2") as server:
         until(lambda: [is_counting(tmp_path, pid) for pid in server.workers()] == [True, True])
+        until(lambda: known_at() > 0)  # both have begun to open the database,
+        begun_at = time.time()
+        until(lambda: known_at() > begun_at)  # and have done so: none is stopped with a lock on it
         stopped = next(iter(server.workers()))
         os.kill(stopped, signal.SIGSTOP)
         stopped_at = time.time()
