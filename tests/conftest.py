@@ -8,8 +8,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.commands import NOWHERE, PASSWORD, Command
-from tests.postgresql import Server, running
+# What helpers assert is explained as well.
+pytest.register_assert_rewrite(*(f"tests.{each.stem}" for each in Path(__file__).parent.iterdir()))
+
+from tests.commands import NOWHERE, PASSWORD, Command  # noqa: E402
+from tests.postgresql import Server, running  # noqa: E402
 
 # A slow machine is no failure.
 hypothesis.settings.register_profile("untimed", deadline=None)
