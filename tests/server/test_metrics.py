@@ -52,11 +52,12 @@ def figures(server: Server) -> dict[tuple[str, ...], float]:
 
 
 def test_requests_of_all_workers_are_counted(tmp_path: Path) -> None:
-    """Whichever worker is asked tells the same."""
+    """Whichever worker is asked tells the same, once the others have written down what they did."""
     with measured(tmp_path, "--workers", "3") as server:
         for _ in range(30):
             httpx.get(f"{server.url}/healthz")  # a connection each, so that all workers get some
         httpx.post(f"{server.url}/refresh-token")
+        until(lambda: requests_told(server) == 31)
         told = [figures(server) for _ in range(9)]
 
     for each in told:
@@ -140,6 +141,20 @@ def test_how_stale_the_worst_worker_is_is_told(tmp_path: Path) -> None:
     assert all(known <= stopped_at + 1 for known in behind)
 
 
+def test_what_a_worker_did_last_is_not_lost_when_it_ends(tmp_path: Path) -> None:
+    """Others tell it."""
+    with measured(tmp_path, "--workers", "2") as server:
+        until(lambda: [is_counting(tmp_path, pid) for pid in server.workers()] == [True, True])
+        workers = server.workers()
+        httpx.get(f"{server.url}/me")
+        for worker in workers:
+            os.kill(worker, signal.SIGTERM)
+        until(lambda: not workers & server.workers())
+        told = figures(server)
+
+    assert told["keyturn_requests_total", "GET", "/me", "401"] == 1
+
+
 def test_exchanges_and_sessions_are_counted_over_all_workers(tmp_path: Path) -> None:
     """C3, H3: by verdict and reason, each there as 0 before there was any."""
     with measured(tmp_path, "--workers", "2") as server, server.client() as client:
@@ -152,6 +167,7 @@ def test_exchanges_and_sessions_are_counted_over_all_workers(tmp_path: Path) -> 
         client.post("/logout", json=body)
         client.post("/refresh-token", json=body)
         client.post("/login", json={"username": "ada", "password": "wrong-wrong"})
+        until(lambda: requests_told(server) == 9)
         told = figures(server)
 
     assert [before["keyturn_exchanges_total", label] for label in Verdict] == [0] * 8
@@ -213,6 +229,12 @@ def test_the_manual_names_every_figure_and_no_other() -> None:
     named = set(re.findall("keyturn_[a-z_]+", manual.read_text().partition("## Figures")[2]))
 
     assert {re.sub("_(total|bucket)$", "", name) for name in named} == there
+
+
+def requests_told(server: Server) -> float:
+    return sum(
+        value for (name, *_), value in figures(server).items() if name == "keyturn_requests_total"
+    )
 
 
 def is_counting(folder: Path, pid: int) -> bool:

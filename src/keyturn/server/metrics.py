@@ -24,7 +24,7 @@ from keyturn.wire.http import Header, Request, Response
 
 from .connections import Connection
 from .counting import COMMON_FOLDER
-from .figures import REGISTRY, count_request, show_state
+from .figures import REGISTRY, count_request, show_state, write_down
 from .places import METHODS, counted_place
 
 __all__ = ["METRICS_PATH", "Metrics"]
@@ -94,13 +94,16 @@ class Metrics:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Within, it is looked every second at how things stand."""
+        """Within, it is looked every second at how things stand; so what other workers tell of this
+        one is no older. Its last second is not lost.
+        """
         looking = asyncio.create_task(self._look_for_ever())
         try:
             yield
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
+            self.look()
 
     async def _look_for_ever(self) -> None:
         while True:
@@ -108,7 +111,8 @@ class Metrics:
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def look(self) -> None:
-        """Write down how things stand."""
+        """Write down what happened, and how things stand."""
+        write_down()
         show_state(
             known_at=max(0, time.time() - self._sessions.staleness),
             cutoffs=self._sessions.known_cutoffs,
