@@ -251,6 +251,65 @@ async def test_an_idle_connection_is_closed_at_last() -> None:
         assert await client.rest() == b""
 
 
+async def test_a_connection_is_idle_from_its_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from the one before it, and not while it waits for the next."""
+    loop = asyncio.get_running_loop()
+    clock, ahead = loop.time, 0
+    monkeypatch.setattr(loop, "time", lambda: clock() + ahead)
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        asked.set()
+        await may_answer.wait()
+        await echo(scope, receive, send)
+
+    async with server(slow, idle=75) as connect:
+        client = await connect()
+        client.send(WHOLE)
+        may_answer.set()
+        await client.answer()
+        for _ in range(3):
+            ahead += 70
+            await asyncio.sleep(0)
+            client.send(WHOLE)
+            assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
+        may_answer.clear()
+        asked.clear()
+        client.send(WHOLE)
+        await asked.wait()
+        ahead += 80
+        await asyncio.sleep(0)
+        may_answer.set()
+        assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
+        ahead += 76
+
+        assert await client.rest() == b""
+
+
+async def test_no_timer_outlives_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else those of the last minute would be held, were they a thousand a second."""
+    timers: list[asyncio.TimerHandle] = []
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def call_at_and_keep(*arguments: Any, **named: Any) -> asyncio.TimerHandle:
+        timers.append(call_at(*arguments, **named))
+        return timers[-1]
+
+    monkeypatch.setattr(loop, "call_at", call_at_and_keep)
+    async with server() as connect:
+        client = await connect()
+        client.send(WHOLE)
+        await client.answer()
+        client.writer.close()
+        async with asyncio.timeout(PATIENCE):
+            while Connection.open_now:  # noqa: ASYNC110  it is told by nobody
+                await asyncio.sleep(0)
+
+    assert len(timers) >= 2
+    assert all(timer.cancelled() for timer in timers)
+
+
 async def test_the_time_that_an_answer_takes_is_not_the_clients() -> None:
     """A request that came in time is answered, however long that takes."""
     asked, may_answer = asyncio.Event(), asyncio.Event()

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import resource
 from http import HTTPStatus
-from itertools import chain
 from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -53,6 +52,7 @@ class Connection(HttpToolsProtocol):
     _beyond_body = 0
     _in_request = False
     _in_body = False
+    _idle_since = 0.0
     _asking: asyncio.TimerHandle | None = None
     """Runs while it is the client's turn to send."""
     _taking: asyncio.TimerHandle | None = None
@@ -69,6 +69,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         Connection.open_now -= 1
         self._expect(None)
+        super()._unset_keepalive_if_required()
         self.resume_writing()
         super().connection_lost(exc)
 
@@ -128,8 +129,35 @@ class Connection(HttpToolsProtocol):
             self._taking = None
         super().resume_writing()
 
+    def on_response_complete(self) -> None:
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_if_idle_in(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """The timer runs on: to stop it and start another costs each request more than a look at
+        the clock costs the connection every other minute.
+        """
+
+    def _look_if_idle_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
     def timeout_keep_alive_handler(self) -> None:
-        self.transport.abort()  # to close it would be to wait until the client has read everything
+        self.timeout_keep_alive_task = None
+        if self._in_request or not self.cycle.response_complete:
+            return  # the end of the answer starts it again
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_if_idle_in(left)
+        else:
+            self.transport.abort()  # to close it would be to wait until the client has read it all
 
     def _expect(self, seconds: float | None) -> None:
         """Give the client so long for what it has to send next; None: nothing is due."""
@@ -206,7 +234,7 @@ def _write(cycle: RequestResponseCycle, head: bytes, body: bytes) -> None:
 
 def _head(status: int, headers: list[Header]) -> bytes:
     """Raises ValueError if a header would begin another."""
-    head = STATUS_LINE[status] + b"%b: %b\r\n" * len(headers) % (*chain.from_iterable(headers),)
+    head = STATUS_LINE[status] + b"\r\n".join(map(b": ".join, headers)) + b"\r\n"
     if not head.count(b"\n") == head.count(b"\r") == 1 + len(headers):
         raise ValueError("a header with a line break")
     return head
