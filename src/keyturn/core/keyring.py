@@ -97,7 +97,10 @@ def in_use(keys: Sequence[_Key], now: int) -> _Key:
     """
     if not keys:
         raise LookupError("there is no signing key")
-    return next((key for key in reversed(keys) if key.use_from <= now), keys[0])
+    for key in reversed(keys):
+        if key.use_from <= now:
+            return key
+    return keys[0]
 
 
 class Keyring:

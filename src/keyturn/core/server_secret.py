@@ -6,7 +6,7 @@ place everywhere, then promoted, and nobody notices.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -46,17 +46,17 @@ class ServerSecrets:
     """The configured secrets: the first makes, all check."""
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        self._all = tuple(ServerSecret(secret) for secret in secrets)
-        if not self._all:
+        ours = tuple(ServerSecret(secret) for secret in secrets)
+        if not ours:
             raise ConfigurationError("secret", "is missing")
+        self.first = ours[0]
+        self._by_id: dict[int, list[ServerSecret]] = {}
+        for secret in ours:
+            self._by_id.setdefault(secret.key_id, []).append(secret)
 
-    @property
-    def first(self) -> ServerSecret:
-        return self._all[0]
-
-    def with_id(self, key_id: int) -> Iterator[ServerSecret]:
+    def with_id(self, key_id: int) -> Sequence[ServerSecret]:
         """Those named by ``key_id``: mostly one, as an id is one byte."""
-        return (secret for secret in self._all if secret.key_id == key_id)
+        return self._by_id.get(key_id, ())
 
 
 def _derive(secret: bytes, label: bytes, length: int) -> bytes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -63,18 +63,18 @@ class Mirror:
         self._trusted_proxies = settings.trusted_proxies
         self._standing: Sequence[Header] = headers.standing(settings)
 
-    async def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Awaitable[Response]:
         """Answer ``request``."""
         if request.path == MIRROR_PATH and self._is_of_doctor(request):
             return self._reflection(request)
-        return await self._answer(request)
+        return self._answer(request)
 
     def _is_of_doctor(self, request: Request) -> bool:
         presented = request.header(b"authorization") or b""
         known = [hmac.compare_digest(presented, each) for each in self._credentials]
         return request.method == "GET" and any(known)
 
-    def _reflection(self, request: Request) -> Response:
+    async def _reflection(self, request: Request) -> Response:
         reflection = Reflection(
             release=__version__,
             now=time.time(),

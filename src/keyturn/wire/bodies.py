@@ -19,6 +19,7 @@ __all__ = ["read"]
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 
 _JSON: Final = b"application/json"
+_BLANK: Final = " \t\n\r"
 _LONGEST_NAME_TOLD: Final = 64
 
 
@@ -57,10 +58,11 @@ def _members(request: Request) -> dict[str, Any]:
     if media_type != _JSON and media_type.partition(b";")[0].strip().lower() != _JSON:
         raise UnsupportedMediaType
     try:
-        members = _DECODER.decode(request.body.decode())
+        text = request.body.decode().strip(_BLANK)
+        members, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):  # no UTF-8, no JSON, or endlessly deep
         raise BodyMalformed from None
-    if not isinstance(members, dict):
+    if end != len(text) or not isinstance(members, dict):
         raise BodyMalformed
     return members
 

@@ -26,7 +26,7 @@ class Cookie:
             attributes.append(f"Domain={domain}")
         if not settings.insecure_http:
             attributes.append("Secure")
-        self._attributes = "; ".join(attributes).encode()
+        self._attributes = "; ".join(attributes)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cookie) and self._identity == other._identity
@@ -36,11 +36,8 @@ class Cookie:
 
     def set(self, value: str, max_age: int | None) -> Header:
         """The header that sets it, for ``max_age`` seconds or until the browser closes."""
-        lifetime = b"" if max_age is None else b"; Max-Age=%d" % min(max_age, LONGEST_AGE)
-        return (
-            b"set-cookie",
-            b"%b=%b; %b%b" % (self.name, value.encode(), self._attributes, lifetime),
-        )
+        lifetime = "" if max_age is None else f"; Max-Age={min(max_age, LONGEST_AGE)}"
+        return b"set-cookie", f"{self._identity[0]}={value}; {self._attributes}{lifetime}".encode()
 
     def delete(self) -> Header:
         """The header that deletes it. A browser finds it by the attributes it was set with."""
@@ -67,6 +64,7 @@ class TokenCookie(Cookie):
         others.pop(self, None)
         self.twins = [other for other in others if other.name == self.name]
         self.strays = [other for other in others if other.name != self.name]
+        self._twins_deleted = [twin.delete() for twin in self.twins]
 
     def replace(self, value: str, max_age: int | None) -> list[Header]:
         """The headers that set it and leave no twin: unseen, as those may have a path of their own.
@@ -74,7 +72,7 @@ class TokenCookie(Cookie):
         It is set last: to RFC 6265 a cookie of the host alone and one of the host's domain are the
         same cookie.
         """
-        return [*(twin.delete() for twin in self.twins), self.set(value, max_age)]
+        return [*self._twins_deleted, self.set(value, max_age)]
 
 
 def _domains(settings: WireSettings) -> list[str]:

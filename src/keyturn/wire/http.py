@@ -62,8 +62,7 @@ class Request(msgspec.Struct, frozen=True, dict=True):
         """
         found: dict[bytes, dict[str, None]] | None = self.__dict__.get("cookies by name")
         if found is None:
-            lines = [line for header, line in self.headers if header == b"cookie"]
-            found = self.__dict__["cookies by name"] = _cookies_in(lines)
+            found = self.__dict__["cookies by name"] = _cookies_in(self.headers)
         return list(found.get(name, ()))
 
 
@@ -80,10 +79,12 @@ def _by_name(headers: Iterable[Header]) -> dict[bytes, bytes]:
     return found
 
 
-def _cookies_in(lines: Iterable[bytes]) -> dict[bytes, dict[str, None]]:
+def _cookies_in(headers: Iterable[Header]) -> dict[bytes, dict[str, None]]:
     """The values of each, once, as the keys of a dict: they stay in their order."""
     found: dict[bytes, dict[str, None]] = {}
-    for line in lines:
+    for header, line in headers:
+        if header != b"cookie":
+            continue
         for pair in line.split(b";"):
             name, equals, value = pair.partition(b"=")
             if equals:
@@ -108,7 +109,7 @@ def check_size(request: Request) -> None:
         HeadersTooLarge: the headers are over ``LONGEST_HEADERS``.
         BodyTooLarge: the body is over ``LONGEST_BODY``, or is announced to be.
     """
-    if sum(map(len, chain.from_iterable(request.headers))) > LONGEST_HEADERS:
+    if len(b"".join(chain.from_iterable(request.headers))) > LONGEST_HEADERS:
         raise HeadersTooLarge
     if len(request.body) > LONGEST_BODY or announces_too_much(request.headers):
         raise BodyTooLarge
