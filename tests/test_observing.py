@@ -294,6 +294,7 @@ def test_several_are_told_the_same() -> None:
     both.called_store("get", 1, 0.1, failed=False)
     both.hashed(0.1, 0.1)
     both.refused_to_hash()
+    both.tried_hook("mail", "told", 0.1)
 
     kinds = [name for name in vars(Observer) if not name.startswith("_")]
     assert told == [(number, name) for name in kinds for number in (1, 2)]

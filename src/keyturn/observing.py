@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Sized
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Awaitable, Callable, Sequence, Sized
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 from .core.model import EndReason
 from .core.rotation import Verdict
 
-__all__ = ["SILENT", "Observer", "Observers", "guarded", "observed", "unobserved"]
+__all__ = [
+    "HOOK_OUTCOMES",
+    "SILENT",
+    "HookOutcome",
+    "Observer",
+    "Observers",
+    "guarded",
+    "observed",
+    "unobserved",
+]
 
 _Store = TypeVar("_Store")
 
 log = logging.getLogger("keyturn")
 
 _NO_WORK: Final = {"wait_for_change", "close"}
+
+HookOutcome: TypeAlias = Literal["told", "put_off", "given_up"]
+"""What came of a try to tell a hook of an event."""
+HOOK_OUTCOMES: Final[Sequence[HookOutcome]] = get_args(HookOutcome)
 
 
 class Observer:
@@ -50,6 +63,9 @@ class Observer:
     def refused_to_hash(self) -> None:
         """A password was not hashed, as too many others were to be."""
 
+    def tried_hook(self, hook: str, outcome: HookOutcome, seconds: float) -> None:
+        """A hook of this name was told of an event that is so many seconds old, or was not."""
+
 
 SILENT: Final = Observer()
 """Does nothing."""
@@ -81,6 +97,9 @@ class Observers(Observer):
 
     def refused_to_hash(self) -> None:
         self._tell(lambda observer: observer.refused_to_hash())
+
+    def tried_hook(self, hook: str, outcome: HookOutcome, seconds: float) -> None:
+        self._tell(lambda observer: observer.tried_hook(hook, outcome, seconds))
 
     def _tell(self, tell: Callable[[Observer], None]) -> None:
         for observer in self._observers:

@@ -10,8 +10,9 @@ import pytest
 
 from keyturn.core.errors import ConfigurationError, StoreUnavailable
 from keyturn.core.model import EventKind
-from keyturn.hooks import Delivery, Hooks, Outbox, Undeliverable, open_outbox
+from keyturn.hooks import Delivery, Hook, Hooks, Outbox, Undeliverable, open_outbox
 from keyturn.hooks import courier as courier_module
+from keyturn.observing import HookOutcome, Observer
 from keyturn.stores.conformance import a_session, begin
 from keyturn.stores.memory import MemoryStore
 from tests.support import Clock, Meddling
@@ -105,6 +106,30 @@ async def test_a_hook_that_fails_is_tried_again_ever_later_and_then_given_up(
     assert await hooks.tell_due("mail") is None
     [dead] = await outbox.oldest("mail", given_up=True, limit=10)
     assert (dead.attempts, dead.error) == (10, "RuntimeError: No such address")
+
+
+async def test_what_comes_of_each_try_is_told(
+    store: MemoryStore, outbox: Outbox, clock: Clock
+) -> None:
+    """With how old the event is by then."""
+    told: list[tuple[str, str, float]] = []
+
+    class Notes(Observer):
+        def tried_hook(self, hook: str, outcome: HookOutcome, seconds: float) -> None:
+            told.append((hook, outcome, seconds))
+
+    gone = Undeliverable("Gone")
+    failing: dict[str, Hook] = {"mail": Memory(failures=1), "post": lambda _: raise_(gone)}
+    hooks = Hooks(store, failing, clock=clock, observer=Notes())
+    await with_one_due(store, outbox, "mail", "post")
+    clock.now = a_session().created_at + 2
+    await hooks.tell_due("mail")
+    await hooks.tell_due("post")
+    clock.sleep(5)
+    await hooks.tell_due("mail")
+    await hooks.tell_due("mail")
+
+    assert told == [("mail", "put_off", 2), ("post", "given_up", 2), ("mail", "told", 7)]
 
 
 async def test_what_succeeds_at_last_is_gone(

@@ -17,6 +17,7 @@ import standardwebhooks
 
 from keyturn.hooks import open_outbox
 from keyturn.hooks.webhook import new_secret
+from keyturn.observing import HOOK_OUTCOMES
 from keyturn.server.assembly import WEBHOOK, Parts
 from tests.commands import Command
 from tests.server.processes import (
@@ -28,6 +29,7 @@ from tests.server.processes import (
     sign_in,
     until,
 )
+from tests.server.test_metrics import TOKEN, figures
 
 SECRET = new_secret(bytes(range(32)))
 
@@ -76,10 +78,9 @@ def receiver() -> Iterator[Receiver]:
 
 
 @contextmanager
-def posting(folder: Path, url: str) -> Iterator[Server]:
-    with serving(
-        folder, "--workers", "2", KEYTURN_WEBHOOK_URL=url, KEYTURN_WEBHOOK_SECRET=SECRET
-    ) as server:
+def posting(folder: Path, url: str, **settings: str) -> Iterator[Server]:
+    settings |= {"KEYTURN_WEBHOOK_URL": url, "KEYTURN_WEBHOOK_SECRET": SECRET}
+    with serving(folder, "--workers", "2", **settings) as server:
         yield server
 
 
@@ -114,6 +115,24 @@ def test_what_happens_while_no_server_runs_is_posted_later(
         until(lambda: len(receiver.told) > posted)
 
     assert {told["data"].get("reason") for told in receiver.told[posted:]} == {"user_disabled"}
+
+
+def test_what_comes_of_it_is_among_the_figures(tmp_path: Path, receiver: Receiver) -> None:
+    """Each outcome as 0 before there was any: whoever watches sees the first that is given up."""
+    settings = {"KEYTURN_METRICS_TOKEN": TOKEN, "TMPDIR": str(tmp_path)}
+    with posting(tmp_path, receiver.url, **settings) as server, server.client() as client:
+        before = figures(server)
+        register(client)
+        sign_in(client)
+        until(lambda: figures(server)["keyturn_hook_tries_total", WEBHOOK, "told"] == 1)
+        receiver.status = 410
+        client.post("/login", json={"username": "ada", "password": "wrong horse battery"})
+        until(lambda: figures(server)["keyturn_hook_tries_total", WEBHOOK, "given_up"] == 1)
+        told = figures(server)
+
+    assert [before["keyturn_hook_tries_total", WEBHOOK, each] for each in HOOK_OUTCOMES] == [0] * 3
+    assert told["keyturn_hook_tries_total", WEBHOOK, "put_off"] == 0
+    assert told["keyturn_hook_delay_seconds_count", WEBHOOK] == 1
 
 
 def test_a_receiver_that_refuses_disturbs_nobody(tmp_path: Path, receiver: Receiver) -> None:

@@ -12,6 +12,7 @@ from typing import Final, Self, TypeAlias
 
 from keyturn.complaints import Complaints
 from keyturn.core.errors import ConfigurationError
+from keyturn.observing import HookOutcome, Observer, guarded
 from keyturn.stores import Store
 from keyturn.stores.base import Delivery
 
@@ -64,6 +65,7 @@ class Hooks:
             for it.
         clock: Unix time in seconds.
         steady_clock: seconds that never jump.
+        observer: is told what came of each try.
 
     Raises:
         ConfigurationError: the store can have no hooks, or a name is impossible.
@@ -76,6 +78,7 @@ class Hooks:
         *,
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
+        observer: Observer | None = None,
     ) -> None:
         for name in hooks:
             if not (1 <= len(name) <= 64 and name.isprintable()):
@@ -84,6 +87,7 @@ class Hooks:
         self._hooks = dict(hooks)
         self._clock = clock
         self._steady_clock = steady_clock
+        self._observer = guarded(observer)
         self._complaints = Complaints(steady_clock)
         self._leaving = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,13 +132,16 @@ class Hooks:
         if delivery is None:
             return None
         failure = await _failure_of(self._hooks[name], delivery)
+        outcome: HookOutcome = "told"
         if failure is None:
             await self._outbox.drop(delivery)
         else:
-            await self._put_off(delivery, failure)
+            outcome = await self._put_off(delivery, failure)
+        self._observer.tried_hook(name, outcome, max(0, self._clock() - delivery.event.at))
         return failure is None
 
-    async def _put_off(self, delivery: Delivery, failure: BaseException) -> None:
+    async def _put_off(self, delivery: Delivery, failure: BaseException) -> HookOutcome:
+        """For a while, or for ever."""
         reason = _in_words(failure)
         if delivery.attempts < len(_DELAYS) and not isinstance(failure, Undeliverable):
             delay = _DELAYS[delivery.attempts]
@@ -144,6 +151,7 @@ class Hooks:
         told = f"hook {delivery.hook} was not told of {delivery.id}: {sequel}"
         log.warning(told, extra={"reason": reason})
         await self._outbox.put_off(delivery, due_at=due_at, error=reason)
+        return "given_up" if due_at is None else "put_off"
 
     async def _tell_for_ever(self, name: str, leaving: asyncio.Event) -> None:
         """Where one fails, the next may well fail too: the pause grows until one does not. A

@@ -268,10 +268,10 @@ async def application(settings: Settings) -> AsyncIterator[App]:
         StoreUnavailable: the database does not answer.
     """
     wire_settings = wire_settings_of(settings)
-    watch = Watch(settings)
+    watch = Watch(settings, hooks=[WEBHOOK] if settings.webhook_url else [])
     parts = await open_parts(settings, observer=watch.observer)
     try:
-        async with parts.sessions, _swept(parts.accounts), _hooked(parts.store, settings):
+        async with parts.sessions, _swept(parts.accounts), _hooked(parts, watch.observer):
             endpoints = Endpoints(parts.sessions, parts.accounts, wire_settings)
             answer = _with_pages(endpoints, parts, settings)
             answer = Mirror(find_secrets(settings), answer, wire_settings).handle
@@ -282,12 +282,12 @@ async def application(settings: Settings) -> AsyncIterator[App]:
 
 
 @asynccontextmanager
-async def _hooked(store: Store, settings: Settings) -> AsyncIterator[None]:
-    webhook = webhook_of(settings)
+async def _hooked(parts: Parts, observer: Observer | None) -> AsyncIterator[None]:
+    webhook = webhook_of(parts.settings)
     if webhook is None:
         yield
         return
-    async with aclosing(webhook), Hooks(store, {WEBHOOK: webhook}):
+    async with aclosing(webhook), Hooks(parts.store, {WEBHOOK: webhook}, observer=observer):
         yield
 
 

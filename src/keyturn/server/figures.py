@@ -6,8 +6,9 @@ import platform
 from bisect import bisect_left
 from collections import Counter as Counts
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cache
+from itertools import product
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from keyturn._version import __version__
 from keyturn.core.model import EndReason
 from keyturn.core.rotation import Verdict
-from keyturn.observing import Observer
+from keyturn.observing import HOOK_OUTCOMES, HookOutcome, Observer
 
 __all__ = [
     "REGISTRY",
@@ -30,6 +31,7 @@ REGISTRY: Final = CollectorRegistry()
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ROWS: Final = (1, 2, 4, 8, 16, 32, 64)
+_AGES: Final = (1, 5, 30, 120, 600, 3600, 6 * 3600, 24 * 3600, 48 * 3600)
 
 
 class _Histogram(Histogram):
@@ -99,6 +101,15 @@ _hash_wait_seconds: Final = _histogram(
 _hash_refusals: Final = _counter(
     "keyturn_hash_refusals", "Passwords that were not hashed, as too many others were to be."
 )
+_hook_tries: Final = _counter(
+    "keyturn_hook_tries", "Tries to tell a hook of an event, by what came of it.", "hook", "outcome"
+)
+_hook_delay_seconds: Final = _histogram(
+    "keyturn_hook_delay_seconds",
+    "Seconds from an event until a hook had been told of it.",
+    "hook",
+    buckets=_AGES,
+)
 _known_at: Final = Gauge(
     "keyturn_revocations_known_timestamp_seconds",
     "When every revocation was last known, of the worker that is worst off; time() less this is"
@@ -126,13 +137,15 @@ _build: Final = Gauge(
 
 
 class Figures(Observer):
-    """Counts what it is told. Every verdict and reason is there from the start, as 0: an alert
-    notices an increase, not an appearance.
+    """Counts what it is told. Every verdict and reason, and what may come of the ``hooks``, is
+    there from the start, as 0: an alert notices an increase, not an appearance.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hooks: Iterable[str] = ()) -> None:
         for verdict in Verdict:
             _exchanges.labels(verdict)
+        for hook, outcome in product(hooks, HOOK_OUTCOMES):
+            _hook_tries.labels(hook, outcome)
         self._of_reason = {reason: _ended.labels(reason) for reason in EndReason}
 
     def exchanged(self, verdict: Verdict, seconds: float) -> None:
@@ -160,6 +173,11 @@ class Figures(Observer):
 
     def refused_to_hash(self) -> None:
         _hash_refusals.inc()
+
+    def tried_hook(self, hook: str, outcome: HookOutcome, seconds: float) -> None:
+        _hook_tries.labels(hook, outcome).inc()
+        if outcome == "told":
+            _hook_delay_seconds.labels(hook).observe(seconds)
 
 
 # To find one by its labels costs more than to count.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from keyturn.accounts import PasswordHashing
@@ -21,9 +21,14 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """What is watched of one process. Libraries that nobody asked for are never loaded."""
+    """What is watched of one process. Libraries that nobody asked for are never loaded.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: who wants to know.
+        hooks: names of those that there are.
+    """
+
+    def __init__(self, settings: Settings, hooks: Iterable[str]) -> None:
         self._settings = settings
         self._provider = None
         observers: list[Observer] = []
@@ -31,7 +36,7 @@ class Watch:
             from .figures import Figures, show_start
 
             show_start("postgresql" if file_of(settings) is None else "sqlite")
-            observers.append(Figures())
+            observers.append(Figures(hooks))
         if "opentelemetry.trace" in sys.modules:  # loaded by whoever collects spans
             from .tracing import Spans, provider_in_use
 
