@@ -64,7 +64,10 @@ class Observer:
         """A password was not hashed, as too many others were to be."""
 
     def tried_hook(self, hook: str, outcome: HookOutcome, seconds: float) -> None:
-        """A hook of this name was told of an event that is so many seconds old, or was not."""
+        """A hook of this name was told of an event that is so many seconds old, or was not. Nobody
+        asked for that: it is in the context of a task of its own. Where the store fails afterwards
+        this is not called, as the hook is tried again.
+        """
 
 
 SILENT: Final = Observer()

@@ -132,9 +132,9 @@ async def on_stage(
     workers: int = 1,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RunningStage]:
-    """Servers, ready to answer, on the store, made if it is not there, which they reach by the URL
-    ``through`` if one is given. In the end they stop as they are asked to, and have logged no
-    traceback.
+    """Servers on the store, made if it is not there, which they reach by the URL ``through`` if one
+    is given; each has a worker that can answer. In the end they stop as they are asked to, and have
+    logged no traceback.
     """
     shared = {**SETTINGS, "KEYTURN_DATABASE_URL": through or store, **(settings or {})}
     folders = [folder / f"server-{number}" for number in range(servers)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import re
@@ -16,8 +17,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from keyturn._version import __version__
+from keyturn.accounts import PasswordHashing
 from keyturn.core.rotation import Verdict
 from keyturn.server.figures import REGISTRY
+from keyturn.server.metrics import Metrics
+from keyturn.stores.memory import MemoryStore
+from keyturn.wire.http import Request, Response
 from tests.server.processes import (
     PATIENCE,
     Server,
@@ -27,6 +32,7 @@ from tests.server.processes import (
     sign_in,
     until,
 )
+from tests.support import Clock, loaded
 
 TOKEN = "correct-horse-battery-staple-0123456789"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -118,6 +124,34 @@ def test_a_file_that_a_worker_has_just_made_spoils_nothing(tmp_path: Path) -> No
         assert figures(server)["keyturn_revocations_known_timestamp_seconds",] > 0
 
 
+async def test_a_look_that_fails_is_not_the_last(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C12: the disk with the figures may be full for a while."""
+    looks, looked_again = 0, asyncio.Event()
+
+    def look(_: Metrics) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise OSError
+        looked_again.set()
+
+    async def answer(_: Request) -> Response:
+        return Response(200)
+
+    monkeypatch.setattr(Metrics, "look", look)
+    monkeypatch.setattr("keyturn.server.metrics._SECONDS_BETWEEN_LOOKS", 0)
+    async with loaded(MemoryStore(), Clock()) as sessions:
+        hashing = PasswordHashing()
+        metrics = Metrics(TOKEN, answer, sessions=sessions, hashing=hashing, standing=())
+        async with metrics.watching(), asyncio.timeout(PATIENCE):
+            await looked_again.wait()
+        hashing.close()
+
+    assert [record.message for record in caplog.records] == ["figures were not written down"]
+
+
 def test_how_stale_the_worst_worker_is_is_told(tmp_path: Path) -> None:
     """One that is stopped falls behind, and one that was killed counts no more."""
 
@@ -146,7 +180,7 @@ def test_what_a_worker_did_last_is_not_lost_when_it_ends(tmp_path: Path) -> None
     with measured(tmp_path, "--workers", "2") as server:
         until(lambda: [is_counting(tmp_path, pid) for pid in server.workers()] == [True, True])
         workers = server.workers()
-        httpx.get(f"{server.url}/me")
+        httpx.get(f"{server.url}/me", timeout=PATIENCE)
         for worker in workers:
             os.kill(worker, signal.SIGTERM)
         until(lambda: not workers & server.workers())

@@ -279,6 +279,7 @@ async def application(settings: Settings) -> AsyncIterator[App]:
                 yield App(endpoints, answer=answer)
     finally:
         await parts.close()
+        watch.conclude()
 
 
 @asynccontextmanager

@@ -198,15 +198,19 @@ def count_request(method: str, path: str, status: int, seconds: float) -> None:
 
 
 def write_down() -> None:
-    """Add what was gathered to the figures."""
-    for (method, path, status), seconds in _answered.items():
-        _requests.labels(method, path, status).inc(len(seconds))
-        _request_seconds.labels(path).observe_all(seconds)
-    for verdict, seconds in _judged.items():
-        _exchanges.labels(verdict).inc(len(seconds))
-        _exchange_seconds.observe_all(seconds)
-    _answered.clear()
+    """Add what was gathered to the figures; the requests last, so that whoever is told of one is
+    told of what came of it. What cannot be written is lost: else it would be more and more.
+    """
+    judged, answered = _judged.copy(), _answered.copy()
     _judged.clear()
+    _answered.clear()
+    for verdict, seconds in judged.items():
+        _exchange_seconds.observe_all(seconds)
+        _exchanges.labels(verdict).inc(len(seconds))
+    for (_, path, _), seconds in answered.items():
+        _request_seconds.labels(path).observe_all(seconds)
+    for labels, seconds in answered.items():
+        _requests.labels(*labels).inc(len(seconds))
 
 
 # ── how things stand ────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -30,6 +31,8 @@ from .places import METHODS, counted_place
 __all__ = ["METRICS_PATH", "Metrics"]
 
 METRICS_PATH: Final = "/metrics"
+
+log = logging.getLogger("keyturn")
 
 _SECONDS_BETWEEN_LOOKS: Final = 1
 _OTHER: Final = "other"
@@ -94,8 +97,8 @@ class Metrics:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Within, it is looked every second at how things stand; so what other workers tell of this
-        one is no older. Its last second is not lost.
+        """Within, it is looked every second at how things stand, and what happened is written down:
+        what other workers tell of this one is no older.
         """
         looking = asyncio.create_task(self._look_for_ever())
         try:
@@ -103,11 +106,13 @@ class Metrics:
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
-            self.look()
 
     async def _look_for_ever(self) -> None:
         while True:
-            self.look()
+            try:
+                self.look()
+            except Exception:  # a full disk, for one: the next look may go well
+                log.exception("figures were not written down")
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def look(self) -> None:

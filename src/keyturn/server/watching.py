@@ -68,12 +68,14 @@ class Watch:
                 )
                 await stack.enter_async_context(metrics.watching())
                 answer = metrics.handle
-            try:
-                yield self._traced(self._logged(answer), wire_settings)
-            finally:
-                self._flush()
+            yield self._traced(self._logged(answer), wire_settings)
 
-    def _flush(self) -> None:
+    def conclude(self) -> None:
+        """Hand on what was seen last. To be called once nothing happens any more."""
+        if self._settings.metrics_token:
+            from .figures import write_down
+
+            write_down()
         if self._provider is not None:
             from .tracing import flush
 
