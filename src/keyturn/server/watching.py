@@ -72,14 +72,14 @@ class Watch:
 
     def conclude(self) -> None:
         """Hand on what was seen last. To be called once nothing happens any more."""
-        if self._settings.metrics_token:
-            from .figures import write_down
-
-            write_down()
         if self._provider is not None:
             from .tracing import flush
 
             flush(self._provider)
+        if self._settings.metrics_token:
+            from .figures import write_down
+
+            write_down()  # last, as its disk may be full
 
     def _logged(self, answer: Answer) -> Answer:
         if not self._settings.access_log:
