@@ -1,19 +1,21 @@
-"""What an exchange says to the database: as much on every machine."""
+"""What an exchange and a login say to the database: as much on every machine."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 import pytest
 
+from keyturn.accounts import Accounts, PasswordHashing, open_users
 from keyturn.stores.base import Store
 from keyturn.stores.postgres import PostgresStore
 from keyturn.stores.sqlite import SQLiteStore
+from tests.accounts.support import LAPTOP, PASSWORD, InstantHasher
 from tests.postgresql import Server
 from tests.support import Altered, Clock, loaded
 
@@ -41,6 +43,22 @@ STATEMENTS: Final[dict[str, dict[str, list[str]]]] = {
 """By their first words. Another one here is a way to the database, or a wait for its disk, that
 every exchange takes from then on: change this only with a reason that is worth it.
 """
+
+LOGIN: Final[dict[str, list[str]]] = {
+    "PostgreSQL": [
+        *["SELECT"],  # whether it is blocked
+        *["SELECT"],  # the account
+        *["BEGIN", "SELECT", "COMMIT"],  # whether it is blocked by now; begins with its locks
+        *["BEGIN", "INSERT", "WITH", "COMMIT"],  # the user's epoch, the session and its event
+    ],
+    "SQLite": [
+        *["BEGIN", "SELECT", "SELECT", "COMMIT"],  # by name, and by network
+        *["BEGIN", "SELECT", "SELECT", "COMMIT"],  # the account, and the user's epoch
+        *["BEGIN", "SELECT", "SELECT", "COMMIT"],
+        *["BEGIN", "SELECT", "INSERT", "INSERT", "SELECT", "COMMIT"],
+    ],
+}
+"""As ``STATEMENTS``, of one with a right password. What begins with several at once counts once."""
 
 Said = Callable[[], list[str]]
 """The first words of what was said since the last time."""
@@ -135,6 +153,24 @@ async def test_a_turn_is_one_read_and_one_write(overheard: tuple[str, Store, Sai
     name, store, said = overheard
 
     assert await heard_of(store, said) == STATEMENTS[name]
+
+
+async def heard_of_login(store: Store, said: Said) -> list[str]:
+    """What is said once somebody has logged in before."""
+    async with loaded(store, Clock()) as sessions:
+        with closing(PasswordHashing(InstantHasher())) as hashing:
+            accounts = Accounts(open_users(store), sessions, hashing=hashing)
+            await accounts.register("Ada", "ada@example.com", "Ada Lovelace", PASSWORD)
+            await accounts.login("Ada", PASSWORD, device=LAPTOP)
+            said()
+            await accounts.login("Ada", PASSWORD, device=LAPTOP)
+            return said()
+
+
+async def test_a_login_says_no_more_than_it_has_to(overheard: tuple[str, Store, Said]) -> None:
+    name, store, said = overheard
+
+    assert await heard_of_login(store, said) == LOGIN[name]
 
 
 class ReadsTwice(Altered):

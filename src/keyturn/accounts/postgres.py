@@ -127,11 +127,14 @@ class PostgresUsers:
         return await self._engine.transact(
             lambda connection: _settle(
                 connection, self._layout, keys, success=success, now=now, failure=failure
-            )
+            ),
+            locks=_locks_of(keys),
         )
 
     async def clear(self, keys: Sequence[ThrottleKey]) -> None:
-        await self._engine.transact(lambda connection: _clear(connection, keys))
+        await self._engine.transact(
+            lambda connection: _clear(connection, keys), locks=_locks_of(keys)
+        )
 
     async def sweep(self, now: int, limit: int) -> int:
         return await self._engine.transact(lambda connection: _sweep(connection, now, limit))
@@ -381,7 +384,6 @@ async def _settle(
     now: int,
     failure: Event | None,
 ) -> int:
-    await _lock(connection, keys)
     counted = await _counted(connection, keys)
     until, changes = throttle.settle(keys, counted, success=success, now=now)
     for digest, failures in changes.items():
@@ -417,16 +419,12 @@ async def _record_failure(connection: Connection, layout: Layout, failure: Event
 _HOLD: Final = "SELECT true FROM keyturn.account WHERE id = $1 FOR KEY SHARE"
 
 
-async def _lock(connection: Connection, keys: Sequence[ThrottleKey]) -> None:
-    """Until the transaction ends, for it alone: a key on which nothing is counted has no row that
-    could be locked. In one order for all.
-    """
-    for number in sorted(int.from_bytes(key.digest[:8], "big", signed=True) for key in keys):
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", number)
+def _locks_of(keys: Sequence[ThrottleKey]) -> list[int]:
+    """A key on which nothing is counted has no row that could be locked."""
+    return [int.from_bytes(key.digest[:8], "big", signed=True) for key in keys]
 
 
 async def _clear(connection: Connection, keys: Sequence[ThrottleKey]) -> None:
-    await _lock(connection, keys)
     for key in keys:
         await connection.execute("DELETE FROM keyturn.failures WHERE digest = $1", key.digest)
 

@@ -16,11 +16,13 @@ from keyturn.stores.base import Swap, SweepBounds
 
 from .connecting import Connection
 from .statements import (
+    ADD,
     GET,
     OLD_SESSION,
     RECORDED,
     SESSION,
     TURN,
+    beyond_limit,
     cutoffs_of,
     lock_user,
     raise_epoch,
@@ -30,9 +32,11 @@ from .statements import (
     sweeping_oldest,
     to_json,
     turn_of,
+    values_of,
 )
 
 __all__ = [
+    "add_session",
     "change_claims",
     "end_each",
     "get",
@@ -117,6 +121,21 @@ _TURN_AND_TELL: Final = _turning(
         FROM turned WHERE event IS NOT NULL
     )""",
 )
+
+
+async def add_session(
+    connection: Connection, session: Session, *, limit: int, replaces: str | None
+) -> list[str]:
+    """As ``Layout.add_session``. One statement."""
+    rows = await connection.fetch(_ADD_AND_TELL, *values_of(session), limit - 1, replaces or "")
+    return [sid for (sid,) in rows]
+
+
+_ADD_AND_TELL: Final = f"""
+    WITH added AS ({ADD} RETURNING sid, user_id, created_at, device), told AS (
+        INSERT INTO keyturn.event (at, kind, user_id, sid, device)
+        SELECT created_at, '{EventKind.SIGNED_IN}', user_id, sid, device FROM added
+    ){beyond_limit("$16", "$17")}"""
 
 
 async def end_each(

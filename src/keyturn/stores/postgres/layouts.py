@@ -32,6 +32,14 @@ class Layout(Protocol):
         """Whether ``swap`` makes a single statement of them."""
         ...
 
+    async def add_session(
+        self, connection: Connection, session: Session, /, *, limit: int, replaces: str | None
+    ) -> list[str]:
+        """Add the session, record that it began, and return the ids of the sessions that its user
+        has beyond ``limit``, without the one that it ``replaces``. The user is locked.
+        """
+        ...
+
     async def end_each(
         self,
         connection: Connection,

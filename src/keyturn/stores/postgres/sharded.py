@@ -33,9 +33,21 @@ from keyturn.stores.base import Swap, SweepBounds
 
 from . import statements
 from .connecting import Connection
-from .statements import GET, OLD_SESSION, RECORDED, TURN, session_of, to_json, turn_of
+from .statements import (
+    ADD,
+    GET,
+    OLD_SESSION,
+    RECORDED,
+    TURN,
+    beyond_limit,
+    session_of,
+    to_json,
+    turn_of,
+    values_of,
+)
 
 __all__ = [
+    "add_session",
     "change_claims",
     "end_each",
     "get",
@@ -78,6 +90,28 @@ async def _turn(connection: Connection, swap: Swap) -> bool:
     if won and swap.event is not None:
         await record_event(connection, swap.event)
     return won
+
+
+async def add_session(
+    connection: Connection, session: Session, *, limit: int, replaces: str | None
+) -> list[str]:
+    """As ``Layout.add_session``."""
+    await connection.execute(ADD, *values_of(session))
+    signed_in = Event(
+        at=session.created_at,
+        kind=EventKind.SIGNED_IN,
+        user_id=session.user_id,
+        sid=session.sid,
+        device=session.device,
+    )
+    await record_event(connection, signed_in)
+    rows = await connection.fetch(
+        _BEYOND_LIMIT, session.sid, session.user_id, limit - 1, replaces or ""
+    )
+    return [sid for (sid,) in rows]
+
+
+_BEYOND_LIMIT: Final = beyond_limit("$3", "$4")
 
 
 # ── ends and changes ────────────────────────────────────────────────────────────────────────────

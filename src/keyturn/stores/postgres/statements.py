@@ -36,6 +36,7 @@ from .connecting import Connection
 from .layouts import Layout
 
 __all__ = [
+    "ADD",
     "CHANNEL",
     "EVENT",
     "GET",
@@ -45,6 +46,7 @@ __all__ = [
     "TURN",
     "add",
     "add_signing_key",
+    "beyond_limit",
     "check",
     "cutoffs",
     "cutoffs_of",
@@ -73,6 +75,7 @@ __all__ = [
     "to_json",
     "turn_of",
     "user_epoch",
+    "values_of",
     "void_all",
 ]
 
@@ -108,22 +111,10 @@ async def add(
     """As ``Store.add``."""
     if await layout.lock_user(connection, session.user_id) != epoch:
         return None
-    values = msgspec.structs.asdict(session)
-    values["claims"], values["device"] = to_json(session.claims), to_json(session.device)
-    await connection.execute(_ADD, *values.values())
-    signed_in = Event(
-        at=session.created_at,
-        kind=EventKind.SIGNED_IN,
-        user_id=session.user_id,
-        sid=session.sid,
-        device=session.device,
-    )
-    await layout.record_event(connection, signed_in)
-    ended = {} if replaces is None else {replaces: EndReason.REPLACED}
-    for (sid,) in await connection.fetch(
-        _BEYOND_LIMIT, session.user_id, [session.sid, replaces or ""], limit - 1
-    ):
-        ended[sid] = EndReason.EVICTED
+    beyond = await layout.add_session(connection, session, limit=limit, replaces=replaces)
+    ended = dict.fromkeys(beyond, EndReason.EVICTED)
+    if replaces is not None:
+        ended[replaces] = EndReason.REPLACED
     if not ended:
         return []
     return await layout.end_each(
@@ -131,14 +122,27 @@ async def add(
     )
 
 
-_ADD: Final = f"""
+ADD: Final = f"""
     INSERT INTO keyturn.session ({SESSION})
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
 
-_BEYOND_LIMIT: Final = f"""
+
+def values_of(session: Session) -> list[Any]:
+    """What ``ADD`` takes."""
+    values = msgspec.structs.asdict(session)
+    values["claims"], values["device"] = to_json(session.claims), to_json(session.device)
+    return list(values.values())
+
+
+def beyond_limit(others: str, replaced: str) -> str:
+    """Finds the sessions of user $2, the least recently used ones, that are too many if $1 is a new
+    one. It may have so many ``others``, not counting the one that is ``replaced``; both are
+    parameters of the statement that this becomes a part of.
+    """
+    return f"""
     SELECT sid FROM keyturn.session
-    WHERE user_id = $1 AND ended_at IS NULL AND sid <> ALL ($2::text[])
-    ORDER BY {_LAST_USED} DESC, sid DESC OFFSET $3"""
+    WHERE user_id = $2 AND ended_at IS NULL AND sid NOT IN ($1, {replaced})
+    ORDER BY {_LAST_USED} DESC, sid DESC OFFSET {others}"""
 
 
 GET: Final = f"SELECT {SESSION} FROM keyturn.session WHERE sid = $1"

@@ -223,6 +223,8 @@ def end(
     generation: int | None = None,
 ) -> list[Cutoff]:
     """As ``Store.end``."""
+    if not sids:
+        return []
     living = connection.execute(
         """SELECT json_group_array(json_array(sid, user_id)) FROM session
         WHERE sid IN (SELECT value FROM json_each(?)) AND ended_at IS NULL
