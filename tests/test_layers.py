@@ -23,6 +23,7 @@ ORDER = [
     {"integrations"},
     {"server"},
     {"cli"},
+    {"__main__"},
 ]
 """A room imports from rooms above it in this list and from itself, from no other."""
 

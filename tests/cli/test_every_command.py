@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -274,6 +275,35 @@ def test_a_list_that_stopped_is_told_as_json(
     assert result.exit_code == 3
     assert json.loads(result.stdout)["doneBefore"] == 1
     assert json.loads(result.stderr)["error"]["code"] == "unavailable"
+
+
+# ── how it is called ────────────────────────────────────────────────────────────────────────────
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def test_the_package_can_be_run_as_well(tmp_path: Path) -> None:
+    assert python("-m", "keyturn", "--version").stdout == run_keyturn(tmp_path, "--version").stdout
+
+
+def test_who_installed_the_library_alone_is_told_what_the_command_needs() -> None:
+    without_click = "import sys; sys.modules['click'] = None; from keyturn.__main__ import main"
+    told = python("-c", f"{without_click}; main()")
+
+    assert told.returncode == 1
+    assert told.stderr == "Error: click is missing; install keyturn[server] for this command\n"
+
+
+def test_a_module_of_ours_that_is_missing_is_a_fault() -> None:
+    """And none of whoever installed the library."""
+    without_ours = "import sys; sys.modules['keyturn.cli'] = None"
+    told = python("-c", f"{without_ours}; from keyturn.__main__ import main; main()")
+
+    assert "ModuleNotFoundError" in told.stderr
 
 
 # ── what is written down of them ────────────────────────────────────────────────────────────────

@@ -21,6 +21,8 @@ from keyturn.accounts import PasswordHashing
 from keyturn.core.rotation import Verdict
 from keyturn.server.figures import REGISTRY
 from keyturn.server.metrics import Metrics
+from keyturn.server.settings import load_settings
+from keyturn.server.watching import Watch
 from keyturn.stores.memory import MemoryStore
 from keyturn.wire.http import Request, Response
 from tests.server.processes import (
@@ -148,6 +150,21 @@ async def test_a_look_that_fails_is_not_the_last(
         async with metrics.watching(), asyncio.timeout(PATIENCE):
             await looked_again.wait()
         hashing.close()
+
+    assert [record.message for record in caplog.records] == ["figures were not written down"]
+
+
+def test_figures_that_cannot_be_written_make_no_end_a_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C12: nor does a worker that ends well say that it failed."""
+
+    def write_down() -> None:
+        raise OSError
+
+    watch = Watch(load_settings({"KEYTURN_METRICS_TOKEN": TOKEN}), ())
+    monkeypatch.setattr("keyturn.server.figures.write_down", write_down)
+    watch.conclude()
 
     assert [record.message for record in caplog.records] == ["figures were not written down"]
 

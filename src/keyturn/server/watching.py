@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +19,8 @@ from .databases import file_of
 from .settings import Settings
 
 __all__ = ["Watch"]
+
+log = logging.getLogger("keyturn")
 
 
 class Watch:
@@ -79,7 +82,10 @@ class Watch:
         if self._settings.metrics_token:
             from .figures import write_down
 
-            write_down()  # last, as its disk may be full
+            try:
+                write_down()
+            except Exception:  # as in a look: the disk may be full, and all else went well
+                log.exception("figures were not written down")
 
     def _logged(self, answer: Answer) -> Answer:
         if not self._settings.access_log:
