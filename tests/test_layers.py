@@ -14,7 +14,17 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 ORDER = [
     {"core", "_version"},
-    {"coalesce", "complaints", "feed", "flight", "hosts", "jwks", "observing", "staleness"}
+    {
+        "checking",
+        "coalesce",
+        "complaints",
+        "feed",
+        "flight",
+        "hosts",
+        "jwks",
+        "observing",
+        "staleness",
+    }
     | {"stores"},
     {"following", "hooks", "signing_keys"},
     {"sessions"},
@@ -35,7 +45,6 @@ PURE_STDLIB = {
     "__future__",
     "binascii",
     "collections",
-    "copy",
     "enum",
     "hashlib",
     "hmac",
@@ -46,7 +55,7 @@ PURE_THIRD_PARTY = {"cryptography", "msgspec"}
 
 CLOCKS_AND_CHANCE = {"time", "secrets", "random", "uuid"}
 WITHOUT_CLOCK = {"core", "coalesce", "complaints", "feed", "hosts", "jwks", "staleness", "stores"}
-WITHOUT_CLOCK |= {"flight", "observing", "signing_keys", "accounts", "wire"}
+WITHOUT_CLOCK |= {"checking", "flight", "observing", "signing_keys", "accounts", "wire"}
 EXCEPTIONS = {
     ("keyturn.accounts.service", "secrets"): "makes the ids of users",
     ("keyturn.stores.sqlite.engine", "time"): "measures how long a job has waited",

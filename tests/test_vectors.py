@@ -13,8 +13,9 @@ import msgspec
 import pytest
 from msgspec.structs import asdict
 
+from keyturn.checking import Verifier
 from keyturn.core import base64url, refresh_token
-from keyturn.core.access_token import AccessToken, Verifier, mint
+from keyturn.core.access_token import AccessToken, mint
 from keyturn.core.cutoffs import CutoffView
 from keyturn.core.errors import AccessRefused, RefreshTokenInvalid
 from keyturn.core.keyring import ALGORITHMS, Keyring, SigningKey

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
+from .checking import Verifier
 from .coalesce import HANDED_ON, Coalescer, HandedOn
 from .complaints import Complaints
 from .core import access_token, base64url, refresh_token
@@ -207,8 +208,8 @@ class Sessions:
         self._sound_until = float("-inf")
         self._complaints = Complaints(steady_clock)
 
-    def _new_verifier(self) -> access_token.Verifier:
-        return access_token.Verifier(
+    def _new_verifier(self) -> Verifier:
+        return Verifier(
             self._keyring.by_header,
             self._cutoffs,
             issuer=self.issuer,

@@ -25,13 +25,13 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import KeySet
 from msgspec.structs import replace
 
+from keyturn.checking import Verifier
 from keyturn.core import base64url
 from keyturn.core.access_token import (
     LONGEST_CLAIMS,
     LONGEST_TOKEN,
     RESERVED,
     AccessToken,
-    Verifier,
     check_claims,
     check_size,
     mint,

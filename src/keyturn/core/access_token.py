@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from . import base64url
-from .cutoffs import CutoffView
-from .errors import AccessTokenExpired, AccessTokenInvalid, AccessTokenRevoked, ClaimsRefused
+from .errors import ClaimsRefused
 from .keyring import SigningKey, VerifyingKey
 from .model import ALL_VERSIONS, Claims
 
@@ -26,10 +24,11 @@ __all__ = [
     "LONGEST_TOKEN",
     "RESERVED",
     "AccessToken",
-    "Verifier",
     "check_claims",
+    "check_signature",
     "check_size",
     "mint",
+    "said_by",
 ]
 
 LONGEST_TOKEN: Final = 4000
@@ -165,131 +164,46 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, inner), default=0) if isinstance(value, dict | list) else 0
 
 
-class Verifier:
-    """Checks access tokens of one issuer for one audience, with ``keys`` by the header that each
-    writes. Does no I/O.
+def check_signature(token: str, keys: Mapping[str, VerifyingKey]) -> None:
+    """Refuse a token that none of the ``keys``, by the header that each writes, has signed.
 
-    Good signatures are remembered in a cache bounded in bytes and keyed by the whole token, so a
-    token seen before costs a look-up; its time and its session's cutoff are judged every time.
+    Raises:
+        ValueError: it has not; nor has the text the form of a token.
     """
-
-    def __init__(
-        self,
-        keys: Mapping[str, VerifyingKey],
-        cutoffs: CutoffView,
-        *,
-        issuer: str,
-        audience: str,
-        longest_ttl: int,
-        cache_bytes: int = 8 << 20,
-    ) -> None:
-        self._keys = keys
-        self._cutoffs = cutoffs
-        self._issuer = issuer
-        self._audience = audience
-        self._longest_ttl = longest_ttl
-        self._cache = _Cache(cache_bytes)
-
-    def use(self, keys: Mapping[str, VerifyingKey]) -> None:
-        """With other keys, what was found good before may no longer be."""
-        self._keys = keys
-        self._cache.clear()
-
-    def verify(self, token: str, now: int) -> AccessToken:
-        """What ``token`` says, if it is ours, in time and not revoked.
-
-        Raises:
-            AccessTokenInvalid: we did not sign it for this audience.
-            AccessTokenExpired: its time is over.
-            AccessTokenRevoked: a cutoff voids it.
-        """
-        access = self.read(token)
-        if access.expires_at <= now:
-            raise AccessTokenExpired
-        if self._cutoffs.voids(access.sid, access.version, access.issued_at):
-            raise AccessTokenRevoked
-        return access
-
-    def read(self, token: str) -> AccessToken:
-        """What ``token`` says, if it is ours; its time and its cutoff are not judged.
-
-        Raises:
-            AccessTokenInvalid: we did not sign it for this audience.
-        """
-        access = self._cache.get(token)
-        if access is None:
-            try:
-                access = self._read_unseen(token)
-            except (ValueError, TypeError, OverflowError, RecursionError):
-                raise AccessTokenInvalid from None
-            self._cache.put(token, access)
-        return _for_the_caller(access) if access.claims.extra else access
-
-    def _read_unseen(self, token: str) -> AccessToken:
-        if len(token) > LONGEST_TOKEN:
-            raise ValueError("too long")
-        header, body, signature = token.split(".")
-        key = self._keys.get(header)
-        if key is None or not key.verify(
-            base64url.decode(signature), f"{header}.{body}".encode("ascii")
-        ):
-            raise ValueError("not signed by us")
-        return self._judge(base64url.decode(body))
-
-    def _judge(self, written: bytes) -> AccessToken:
-        payload, extra = _decode(written)
-        if payload.iss != self._issuer or payload.aud != self._audience:
-            raise ValueError("not of this issuer for this audience")
-        if not 0 < payload.exp - payload.iat <= self._longest_ttl:
-            raise ValueError("a longer life than we give")
-        return AccessToken(
-            user_id=payload.sub,
-            sid=payload.sid,
-            version=payload.ver,
-            issued_at=payload.iat,
-            expires_at=payload.exp,
-            auth_time=payload.auth_time,
-            token_id=payload.jti,
-            claims=Claims(
-                username=payload.username,
-                email=payload.email,
-                fullname=payload.fullname,
-                permissions=tuple(payload.scope.split(" ")) if payload.scope else (),
-                extra=extra,
-            ),
-        )
+    if len(token) > LONGEST_TOKEN:
+        raise ValueError("too long")
+    header, body, signature = token.split(".")
+    key = keys.get(header)
+    if key is None or not key.verify(
+        base64url.decode(signature), f"{header}.{body}".encode("ascii")
+    ):
+        raise ValueError("not signed by us")
 
 
-def _for_the_caller(access: AccessToken) -> AccessToken:
-    """What is remembered is frozen but for ``extra``: a caller who changes that changes a copy."""
-    extra = deepcopy(access.claims.extra)
-    return replace(access, claims=replace(access.claims, extra=extra))
+def said_by(token: str, *, issuer: str, audience: str, longest_ttl: int) -> AccessToken:
+    """What a token says whose signature was found good.
 
-
-class _Cache:
-    """Two halves: what is found in the older one moves to the younger, which becomes the older
-    one when it is full. So what is used stays, and nothing is sorted.
+    Raises:
+        ValueError: it was not made for this, or not as we make them.
     """
-
-    _OVERHEAD = 1000  # bytes that an entry takes beyond its token, roughly
-
-    def __init__(self, bound: int) -> None:
-        self._half = bound // 2
-        self.clear()
-
-    def clear(self) -> None:
-        self._young: dict[str, AccessToken] = {}
-        self._old: dict[str, AccessToken] = {}
-        self._size = 0
-
-    def get(self, token: str) -> AccessToken | None:
-        found = self._young.get(token)
-        if found is None and (found := self._old.get(token)) is not None:
-            self.put(token, found)
-        return found
-
-    def put(self, token: str, access: AccessToken) -> None:
-        self._young[token] = access
-        self._size += 2 * len(token) + self._OVERHEAD
-        if self._size > self._half:
-            self._old, self._young, self._size = self._young, {}, 0
+    payload, extra = _decode(base64url.decode(token.split(".")[1]))
+    if payload.iss != issuer or payload.aud != audience:
+        raise ValueError("not of this issuer for this audience")
+    if not 0 < payload.exp - payload.iat <= longest_ttl:
+        raise ValueError("a longer life than we give")
+    return AccessToken(
+        user_id=payload.sub,
+        sid=payload.sid,
+        version=payload.ver,
+        issued_at=payload.iat,
+        expires_at=payload.exp,
+        auth_time=payload.auth_time,
+        token_id=payload.jti,
+        claims=Claims(
+            username=payload.username,
+            email=payload.email,
+            fullname=payload.fullname,
+            permissions=tuple(payload.scope.split(" ")) if payload.scope else (),
+            extra=extra,
+        ),
+    )

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from keyturn.core import access_token
+from keyturn import checking
 from keyturn.core.cutoffs import CutoffView
 from keyturn.core.keyring import VerifyingKey
 from keyturn.core.model import Cutoff
@@ -38,7 +38,7 @@ class Knowledge:
 
     def __init__(
         self,
-        new_judge: Callable[[Keys, CutoffView], access_token.Verifier],
+        new_judge: Callable[[Keys, CutoffView], checking.Verifier],
         *,
         clock: Callable[[], float],
         steady_clock: Callable[[], float],

@@ -12,7 +12,8 @@ from weakref import WeakSet
 
 import msgspec
 
-from keyturn.core import access_token, base64url
+from keyturn import checking
+from keyturn.core import base64url
 from keyturn.core.access_token import AccessToken
 from keyturn.core.cutoffs import CutoffView
 from keyturn.core.errors import AccessTokenInvalid, ConfigurationError, Unavailable
@@ -96,8 +97,8 @@ class Verifier:
         self._renew_locks()
         _of_this_process.add(self)
 
-    def _new_judge(self, keys: Keys, cutoffs: CutoffView) -> access_token.Verifier:
-        return access_token.Verifier(
+    def _new_judge(self, keys: Keys, cutoffs: CutoffView) -> checking.Verifier:
+        return checking.Verifier(
             keys,
             cutoffs,
             issuer=self.issuer,
