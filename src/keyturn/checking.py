@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from hashlib import sha256
+from typing import Generic, TypeVar
 
 from msgspec.structs import replace
 
@@ -14,13 +16,25 @@ from .core.keyring import VerifyingKey
 
 __all__ = ["Verifier"]
 
+_Key = TypeVar("_Key", str, bytes)
+_Value = TypeVar("_Value")
+
 
 class Verifier:
     """Checks access tokens of one issuer for one audience, with ``keys`` by the header that each
     writes. Does no I/O.
 
-    Good signatures are remembered in a cache bounded in bytes and keyed by the whole token, so a
-    token seen before costs a look-up; its time and its session's cutoff are judged every time.
+    Good tokens are remembered, so that one seen lately costs a look-up; its time and its session's
+    cutoff are judged every time. Of many more it is only remembered that they are signed, which is
+    what costs: those are read again.
+
+    Args:
+        keys: that sign.
+        cutoffs: what is void.
+        issuer: ``iss`` of the tokens.
+        audience: ``aud`` of the tokens.
+        longest_ttl: seconds that a token lives at most.
+        cache_bytes: of memory for either kind, roughly.
     """
 
     def __init__(
@@ -31,19 +45,21 @@ class Verifier:
         issuer: str,
         audience: str,
         longest_ttl: int,
-        cache_bytes: int = 8 << 20,
+        cache_bytes: int = 4 << 20,
     ) -> None:
         self._keys = keys
         self._cutoffs = cutoffs
         self._issuer = issuer
         self._audience = audience
         self._longest_ttl = longest_ttl
-        self._cache = _Cache(cache_bytes)
+        self._good: _Cache[str, AccessToken] = _Cache(cache_bytes, overhead=1000)
+        self._signed: _Cache[bytes, bool] = _Cache(cache_bytes, overhead=56)
 
     def use(self, keys: Mapping[str, VerifyingKey]) -> None:
         """With other keys, what was found good before may no longer be."""
         self._keys = keys
-        self._cache.clear()
+        self._good.clear()
+        self._signed.clear()
 
     def verify(self, token: str, now: int) -> AccessToken:
         """What ``token`` says, if it is ours, in time and not revoked.
@@ -66,17 +82,20 @@ class Verifier:
         Raises:
             AccessTokenInvalid: we did not sign it for this audience.
         """
-        access = self._cache.get(token)
+        access = self._good.get(token)
         if access is None:
             try:
-                access = self._read_unseen(token)
+                access = self._read_anew(token)
             except (ValueError, TypeError, OverflowError, RecursionError):
                 raise AccessTokenInvalid from None
-            self._cache.put(token, access)
+            self._good.put(token, access)
         return _for_the_caller(access) if access.claims.extra else access
 
-    def _read_unseen(self, token: str) -> AccessToken:
-        check_signature(token, self._keys)
+    def _read_anew(self, token: str) -> AccessToken:
+        digest = sha256(token.encode("ascii")).digest()
+        if not self._signed.get(digest):
+            check_signature(token, self._keys)
+            self._signed.put(digest, True)
         return said_by(
             token, issuer=self._issuer, audience=self._audience, longest_ttl=self._longest_ttl
         )
@@ -88,30 +107,33 @@ def _for_the_caller(access: AccessToken) -> AccessToken:
     return replace(access, claims=replace(access.claims, extra=extra))
 
 
-class _Cache:
+class _Cache(Generic[_Key, _Value]):
     """Two halves: what is found in the older one moves to the younger, which becomes the older
     one when it is full. So what is used stays, and nothing is sorted.
+
+    Args:
+        bound: bytes of both halves.
+        overhead: bytes that an entry takes beyond its key, roughly.
     """
 
-    _OVERHEAD = 1000  # bytes that an entry takes beyond its token, roughly
-
-    def __init__(self, bound: int) -> None:
+    def __init__(self, bound: int, *, overhead: int) -> None:
         self._half = bound // 2
+        self._overhead = overhead
         self.clear()
 
     def clear(self) -> None:
-        self._young: dict[str, AccessToken] = {}
-        self._old: dict[str, AccessToken] = {}
+        self._young: dict[_Key, _Value] = {}
+        self._old: dict[_Key, _Value] = {}
         self._size = 0
 
-    def get(self, token: str) -> AccessToken | None:
-        found = self._young.get(token)
-        if found is None and (found := self._old.get(token)) is not None:
-            self.put(token, found)
+    def get(self, key: _Key) -> _Value | None:
+        found = self._young.get(key)
+        if found is None and (found := self._old.get(key)) is not None:
+            self.put(key, found)
         return found
 
-    def put(self, token: str, access: AccessToken) -> None:
-        self._young[token] = access
-        self._size += 2 * len(token) + self._OVERHEAD
+    def put(self, key: _Key, value: _Value) -> None:
+        self._young[key] = value
+        self._size += 2 * len(key) + self._overhead
         if self._size > self._half:
             self._old, self._young, self._size = self._young, {}, 0

@@ -844,22 +844,47 @@ def test_a_token_found_bad_is_not_remembered_as_good() -> None:
     assert len(checked) == 3
 
 
-def test_the_cache_is_bounded_in_bytes() -> None:
+def test_what_is_remembered_is_bounded_in_bytes() -> None:
     """H6: however many tokens are shown to us."""
     judge = verifier(cache_bytes=100_000)
 
-    for text in tokens(300):
+    for text in tokens(2000):
         judge.verify(text, NOW)
 
-    held = {**judge._cache._young, **judge._cache._old}
-    assert 20 < len(held) < 100
-    assert sum(2 * len(text) + 1000 for text in held) <= 100_000 + 2 * LONGEST_TOKEN + 1000
+    good = {**judge._good._young, **judge._good._old}
+    assert 20 < len(good) < 100
+    assert sum(2 * len(text) + 1000 for text in good) <= 100_000 + 2 * LONGEST_TOKEN + 1000
+    assert 400 < len({**judge._signed._young, **judge._signed._old}) < 900
 
 
-def test_what_is_used_stays_in_the_cache() -> None:
-    """Others come and go."""
+def test_a_token_that_was_read_long_ago_is_known_to_be_signed() -> None:
+    """It is read again, but its signature, which is what costs, is not checked again."""
     key, checked = counting(a_key("EdDSA"))
     judge = verifier([key], cache_bytes=100_000)
+    first, *others = tokens(300)
+
+    said = [judge.verify(text, NOW) for text in (first, *others, first)]
+
+    assert len(checked) == 300
+    assert said[0] == said[-1]
+    assert said[0] is not said[-1]
+
+
+def test_a_token_that_is_known_to_be_signed_is_judged_again() -> None:
+    """That it is signed is all that is remembered of it."""
+    judge = verifier([a_key("EdDSA")], cache_bytes=100_000)
+    first, *others = tokens(300)
+    for text in (first, *others):
+        judge.verify(text, NOW)
+
+    with pytest.raises(AccessTokenExpired):
+        judge.verify(first, NOW + TTL)
+
+
+def test_what_is_used_stays_remembered() -> None:
+    """Others come and go."""
+    key, checked = counting(a_key("EdDSA"))
+    judge = verifier([key], cache_bytes=10_000)
     often, *others = tokens(300)
 
     for other in others:
@@ -869,10 +894,10 @@ def test_what_is_used_stays_in_the_cache() -> None:
     assert len(checked) == 300
 
 
-def test_what_is_not_used_leaves_the_cache() -> None:
+def test_what_is_not_used_is_forgotten() -> None:
     """It is checked again when it comes back."""
     key, checked = counting(a_key("EdDSA"))
-    judge = verifier([key], cache_bytes=100_000)
+    judge = verifier([key], cache_bytes=10_000)
     first, *others = tokens(300)
 
     for text in (first, *others, first):
@@ -881,7 +906,7 @@ def test_what_is_not_used_leaves_the_cache() -> None:
     assert len(checked) == 301
 
 
-def test_other_keys_make_the_cache_void() -> None:
+def test_other_keys_make_what_is_remembered_void() -> None:
     """E2: a token found good under a key that was dropped is good no longer."""
     judge = verifier([KEY])
     judge.verify(TOKEN, NOW)

@@ -28,7 +28,7 @@ from .clients import AT_ONCE, PAST_WINDOW, Client, Crowd
 
 CALLS: Final = {
     "check of a token seen before": 7,
-    "check of another one": 18,
+    "check of another one": 21,
     "turn in memory": 94,
     "echo in memory": 63,
     "turn on PostgreSQL": 120,
