@@ -52,7 +52,7 @@ class Verifier:
         self._issuer = issuer
         self._audience = audience
         self._longest_ttl = longest_ttl
-        self._good: _Cache[str, AccessToken] = _Cache(cache_bytes, overhead=1000)
+        self._good: _Cache[str, AccessToken] = _Cache(cache_bytes, overhead=400)
         self._signed: _Cache[bytes, bool] = _Cache(cache_bytes, overhead=56)
 
     def use(self, keys: Mapping[str, VerifyingKey]) -> None:

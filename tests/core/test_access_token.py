@@ -853,7 +853,7 @@ def test_what_is_remembered_is_bounded_in_bytes() -> None:
 
     good = {**judge._good._young, **judge._good._old}
     assert 20 < len(good) < 100
-    assert sum(2 * len(text) + 1000 for text in good) <= 100_000 + 2 * LONGEST_TOKEN + 1000
+    assert sum(2 * len(text) + 400 for text in good) <= 100_000 + 2 * LONGEST_TOKEN + 400
     assert 400 < len({**judge._signed._young, **judge._signed._old}) < 900
 
 
