@@ -192,6 +192,47 @@ async def test_beyond_the_most_connections_the_next_is_told_to_come_later() -> N
         assert (await third.answer()).startswith(b"HTTP/1.1 200 ")
 
 
+# ── where a request ends ────────────────────────────────────────────────────────────────────────
+
+UPGRADES = {
+    "websocket": b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+    "h2c": b"POST / HTTP/1.1\r\nHost: a\r\nConnection: HTTP2-Settings, Upgrade\r\nUpgrade: h2c\r\n",
+    "anything": b"PUT / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: keep-alive, upgrade\r\n",
+    "tunnel": b"CONNECT / HTTP/1.1\r\nHost: a\r\n",
+}
+a_request_for_another_protocol = pytest.mark.parametrize("head", UPGRADES.values(), ids=UPGRADES)
+
+
+@a_request_for_another_protocol
+@pytest.mark.parametrize(
+    "framing",
+    [b"Content-Length: %d\r\n\r\n" % len(WHOLE), b"Transfer-Encoding: chunked\r\n\r\n"],
+    ids=["by length", "in chunks"],
+)
+async def test_no_body_is_taken_for_a_request(head: bytes, framing: bytes) -> None:
+    """B2: behind a proxy it would run as another user's, whose request it swallows."""
+    async with server() as connect:
+        client = await connect()
+        client.send(head + framing)
+        refused = await client.rest()
+
+        assert refused.startswith(b"HTTP/1.1 400 ")
+        assert refused.count(b"HTTP/1.1 ") == 1
+
+
+@a_request_for_another_protocol
+async def test_what_follows_a_request_for_another_protocol_is_not_answered(head: bytes) -> None:
+    """It is answered as any other, and is the last one of its connection."""
+    async with server() as connect:
+        client = await connect()
+        client.send(head + b"\r\n")
+        client.send(WHOLE)
+        answered = await client.rest()
+
+        assert answered.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 "))
+        assert answered.count(b"HTTP/1.1 ") == 1
+
+
 # ── how long ────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -26,6 +26,12 @@ __all__ = ["SECONDS_IDLE", "Connection", "raise_file_limit"]
 SECONDS_IDLE: Final = 75
 """Longer than proxies keep idle connections, so that it is they who close them."""
 _OTHER_FILES: Final = 100
+_FRAMING: Final = {b"content-length", b"transfer-encoding"}
+"""What tells that a request has a body. Of one that asks for another protocol the parser reads
+none: a proxy would send it all the same, and it would be taken for the next request, which may be
+another user's (request smuggling). So such a request is refused where it has a body, and is the
+last of its connection where it has none.
+"""
 
 log = logging.getLogger("keyturn")
 
@@ -99,7 +105,13 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._expect(None)
         self._in_body = True
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+            return
+        if not _FRAMING.isdisjoint(name for name, _ in self.headers):
+            raise ValueError("a body behind an upgrade")  # which the parser makes a refusal
         super().on_headers_complete()
+        self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if not isinstance(app, App):
