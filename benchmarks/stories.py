@@ -62,7 +62,7 @@ async def _ask(url: str, name: str) -> list[str]:
 async def _fill(store: Store) -> list[str]:
     sessions = [_session(number) for number in range(SESSIONS)]
     for session in sessions:
-        await store.add(session, limit=50, replaces=None, epoch=0, cutoffs_until=NOW + 1000)
+        await store.add(session, limit=50, replaces=None, epoch=0, tokens_until=NOW + 1000)
     for _ in range(EVENTS_EACH - 1):
         for start in range(0, SESSIONS, BATCH):
             batch = sessions[start : start + BATCH]

@@ -285,11 +285,11 @@ class Sessions:
     def _spare(self) -> int:
         return self.policy.leeway + 60
 
-    def _cutoffs_until(self, now: int) -> int:
-        """Until when a cutoff recorded ``now`` must be kept. Where the clock was set back, that is
-        for the tokens that were issued before.
+    def _tokens_until(self, now: int) -> int:
+        """Until when access tokens were issued that a cutoff recorded ``now`` voids, by whichever
+        clock. Where this one was set back, there are those that were issued before.
         """
-        return max(now + self.cutoff_ttl, self._last_expiry + self._spare)
+        return max(now, self._last_expiry - self._longest_access_ttl) + self._spare
 
     async def check_store(self) -> None:
         """Return if the store could be written to within the last second. Whoever asks at once
@@ -365,7 +365,7 @@ class Sessions:
             limit=self.policy.max_sessions,
             replaces=older,
             epoch=epoch,
-            cutoffs_until=self._cutoffs_until(session.created_at),
+            tokens_until=self._tokens_until(session.created_at),
         )
         if ended is None:
             raise SignInRaced
@@ -725,7 +725,7 @@ class Sessions:
         their next exchange hands out good ones.
         """
         now = self.now()
-        self.apply([await self.store.void_all(now, self._cutoffs_until(now))])
+        self.apply([await self.store.void_all(now, self._tokens_until(now))])
 
     async def _end(
         self, sids: Sequence[str], reason: EndReason, generation: int | None = None
@@ -740,7 +740,7 @@ class Sessions:
     def ending(self, reason: EndReason) -> Ending:
         """An end now, for ``reason``, as a store wants it told."""
         now = self.now()
-        return Ending(reason, now, self._cutoffs_until(now))
+        return Ending(reason, now, self._tokens_until(now))
 
     # ── claims and devices ──────────────────────────────────────────────────────────────────────
 
@@ -794,7 +794,7 @@ class Sessions:
             claims,
             at=change.at,
             least_version=change.least_version,
-            cutoffs_until=change.cutoffs_until,
+            tokens_until=change.tokens_until,
         )
         self.apply(changed)
 
@@ -806,7 +806,7 @@ class Sessions:
         """
         self._check_claims(user_id, claims)
         now = self.now()
-        return ClaimsChange(claims, now, int(self._clock() * 1000), self._cutoffs_until(now))
+        return ClaimsChange(claims, now, int(self._clock() * 1000), self._tokens_until(now))
 
     # ── cutoffs ─────────────────────────────────────────────────────────────────────────────────
 

@@ -47,7 +47,7 @@ BOB = User(
 ENDING = Ending(EndReason.PASSWORD_CHANGED, START + 50, START + 800)
 DELETION = Ending(EndReason.USER_DELETED, START + 50, START + 800)
 COUNTESS = Claims(username="Countess")
-CHANGE = ClaimsChange(COUNTESS, at=START + 50, least_version=7, cutoffs_until=START + 800)
+CHANGE = ClaimsChange(COUNTESS, at=START + 50, least_version=7, tokens_until=START + 800)
 DIGEST = bytes(range(32))
 LAPTOP = Device(user_agent="laptop", address="192.0.2.1")
 NAME = identifier_key(bytes(32), "ada")
@@ -76,7 +76,7 @@ async def sign_in(store: Store, sid: str, user_id: str = ADA.id, epoch: int = 0)
         claims=Claims(fullname="Somebody"),
         device=LAPTOP,
     )
-    begun = await store.add(session, limit=50, replaces=None, epoch=epoch, cutoffs_until=START)
+    begun = await store.add(session, limit=50, replaces=None, epoch=epoch, tokens_until=START)
     assert begun is not None
 
 
@@ -477,7 +477,7 @@ async def test_of_many_who_delete_a_user_one_does(store: Store, users: UserStore
             limit=50,
             replaces=None,
             epoch=0,
-            cutoffs_until=START,
+            tokens_until=START,
         )
 
     deletions = [users.delete(ADA.id, DELETION) for _ in range(5)]

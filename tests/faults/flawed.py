@@ -158,4 +158,4 @@ class LostEnd(SQLiteStore):
     async def end(
         self, sids: Sequence[str], ending: Ending, *, generation: int | None = None
     ) -> list[Cutoff]:
-        return [Cutoff(sid, ALL_VERSIONS, ending.cutoffs_until, ending.reason) for sid in sids]
+        return [Cutoff(sid, ALL_VERSIONS, ending.tokens_until, ending.reason) for sid in sids]

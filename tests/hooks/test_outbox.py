@@ -81,7 +81,7 @@ async def test_every_way_of_recording_an_event_tells(store: Store, outbox: Outbo
     recovered = Event(at=NOW, kind=EventKind.RECOVERED, user_id=session.user_id, sid=session.sid)
     await store.swap([Swap(session, turned(session), recovered)])
     await store.set_claims(
-        session.user_id, session.claims, at=NOW, least_version=1, cutoffs_until=NOW + 1000
+        session.user_id, session.claims, at=NOW, least_version=1, tokens_until=NOW + 1000
     )
     await store.end([session.sid], ENDING)
 

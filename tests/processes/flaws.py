@@ -37,12 +37,12 @@ class LateEviction(Altered):
     """Who is beyond the limit is looked up before the sign-in, not in its transaction."""
 
     async def add(
-        self, session: Session, *, limit: int, cutoffs_until: int, **others: Any
+        self, session: Session, *, limit: int, tokens_until: int, **others: Any
     ) -> list[Cutoff] | None:
         newest_first = await self.store.list_sessions(session.user_id)
-        added = await self.store.add(session, limit=1000, cutoffs_until=cutoffs_until, **others)
+        added = await self.store.add(session, limit=1000, tokens_until=tokens_until, **others)
         beyond = [each.sid for each in newest_first[limit - 1 :]]
-        evicted = Ending(EndReason.EVICTED, session.created_at, cutoffs_until)
+        evicted = Ending(EndReason.EVICTED, session.created_at, tokens_until)
         return added and added + await self.store.end(beyond, evicted)
 
 
@@ -52,7 +52,7 @@ class SilentEnd(Altered):
     async def end(
         self, sids: Sequence[str], ending: Ending, *, generation: int | None = None
     ) -> list[Cutoff]:
-        silent = replace(ending, cutoffs_until=0)
+        silent = replace(ending, tokens_until=0)
         return await self.store.end(sids, silent, generation=generation)
 
 
@@ -60,7 +60,7 @@ class SilentClaims(Altered):
     """No other process learns that claims changed."""
 
     async def set_claims(self, user_id: str, claims: Claims, **others: Any) -> list[Cutoff]:
-        return await self.store.set_claims(user_id, claims, **{**others, "cutoffs_until": 0})
+        return await self.store.set_claims(user_id, claims, **{**others, "tokens_until": 0})
 
 
 FLAWS: Final = {

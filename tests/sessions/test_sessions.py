@@ -747,6 +747,27 @@ async def test_a_longer_life_is_learnt_while_running(store: Store, clock: Clock)
             assert shorter.cutoff_ttl == older.cutoff_ttl
 
 
+async def test_a_cutoff_outlives_a_token_of_a_life_that_is_not_known_yet(
+    store: Store, clock: Clock
+) -> None:
+    """D12: in the minute until the others have learnt of it, too."""
+    async with (
+        loaded(store, clock) as older,
+        loaded(store, clock, policy=Policy(access_ttl=3600)) as longer,
+    ):
+        tokens = await longer.create("ada")
+        clock.sleep(30)
+        await older.revoke(tokens.session.sid)
+        await longer.catch_up()
+        clock.sleep(3569)
+
+        for each in (older, longer):
+            await each._reload()
+
+            with pytest.raises(AccessTokenRevoked):
+                each.verify(tokens.access_token)
+
+
 async def test_who_mints_nothing_asks_for_the_longest_life_and_records_none(
     store: Store, clock: Clock
 ) -> None:
@@ -758,7 +779,7 @@ async def test_who_mints_nothing_asks_for_the_longest_life_and_records_none(
     assert await store.longest_access_ttl(0) == 0
     await store.longest_access_ttl(3600)
     await command.learn_access_ttl()
-    assert command.ending(EndReason.REVOKED_BY_ADMIN).cutoffs_until == clock.now + 3600 + 120
+    assert command.cutoff_ttl == 3600 + 120
 
 
 async def test_cutoffs_that_void_nothing_any_more_are_forgotten(

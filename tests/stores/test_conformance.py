@@ -225,8 +225,16 @@ class LowersVersions(MemoryStore):
 
 
 class ForgetsTheEmergency(MemoryStore):
-    async def void_all(self, issued_until: int, cutoffs_until: int) -> Cutoff:
-        return Cutoff(None, issued_until, cutoffs_until)
+    async def void_all(self, issued_until: int, tokens_until: int) -> Cutoff:
+        return Cutoff(None, issued_until, tokens_until)
+
+
+class KeepsCutoffsAsLongAsTold(MemoryStore):
+    def _record_cutoffs(self, cutoffs: list[Cutoff]) -> list[Cutoff]:
+        longest, self._longest_access_ttl = self._longest_access_ttl, 0
+        recorded = super()._record_cutoffs(cutoffs)
+        self._longest_access_ttl = longest
+        return recorded
 
 
 class TellsExpiredCutoffs(MemoryStore):

@@ -26,7 +26,7 @@ from keyturn.stores.sqlite import SQLiteStore
 async def main(path, sid):
     store = await SQLiteStore.open(path, create=True)
     session = Session(sid=sid, user_id="ann", secret=bytes(32), created_at=1)
-    await store.add(session, limit=99, replaces=None, epoch=0, cutoffs_until=9)
+    await store.add(session, limit=99, replaces=None, epoch=0, tokens_until=9)
     await store.close()
 
 asyncio.run(main(*sys.argv[1:]))

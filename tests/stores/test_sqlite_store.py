@@ -44,7 +44,7 @@ async def main():
     for number in range(10**9):
         sid = encode(number.to_bytes(16, "big"))
         session = Session(sid=sid, user_id="ann", secret=bytes(32), created_at=1)
-        await store.add(session, limit=10**9, replaces=None, epoch=0, cutoffs_until=9)
+        await store.add(session, limit=10**9, replaces=None, epoch=0, tokens_until=9)
         print(sid, flush=True)
 
 asyncio.run(main())
@@ -128,7 +128,7 @@ async def test_an_erased_secret_is_not_left_in_the_file(tmp_path: Path) -> None:
 
     store = await SQLiteStore.open(str(path))
     longer = Claims(fullname="x" * 500)
-    await store.set_claims("ann", longer, at=NOW, least_version=1, cutoffs_until=LATER)
+    await store.set_claims("ann", longer, at=NOW, least_version=1, tokens_until=LATER)
     await store.end([session.sid], LOGOUT)
     await store.close()
 
@@ -518,13 +518,13 @@ async def test_no_statement_scans_a_table_that_grows(store: SQLiteStore) -> None
     def use_everything(connection: apsw.Connection) -> list[str]:
         connection.exec_trace = remember
         sid = session.sid
-        statements.add(connection, session, limit=1, replaces=sid, epoch=0, cutoffs_until=LATER)
+        statements.add(connection, session, limit=1, replaces=sid, epoch=0, tokens_until=LATER)
         statements.get(connection, [sid])
         statements.swap(connection, [Swap(session, turned(session))])
         statements.list_sessions(connection, "ann")
         statements.raise_version(connection, sid, 7)
         statements.set_claims(
-            connection, "ann", Claims(), at=NOW, least_version=9, cutoffs_until=LATER
+            connection, "ann", Claims(), at=NOW, least_version=9, tokens_until=LATER
         )
         statements.end_user(connection, "ann", None, LOGOUT)
         statements.forget_user(connection, "ann")

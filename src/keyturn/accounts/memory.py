@@ -122,7 +122,7 @@ class MemoryUsers:
             change.claims,
             at=change.at,
             least_version=change.least_version,
-            cutoffs_until=change.cutoffs_until,
+            tokens_until=change.tokens_until,
         )
 
     async def disable(self, user_id: str, ending: Ending) -> list[Cutoff] | None:

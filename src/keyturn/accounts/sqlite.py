@@ -259,7 +259,7 @@ def _change(
         change.claims,
         at=change.at,
         least_version=change.least_version,
-        cutoffs_until=change.cutoffs_until,
+        tokens_until=change.tokens_until,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 import msgspec
+from msgspec import structs
 
 from keyturn.core.model import Claims, Cutoff, EndReason, Event, SealedKey, Session
 
@@ -18,6 +19,7 @@ __all__ = [
     "Store",
     "Swap",
     "SweepBounds",
+    "lasting",
 ]
 
 PAST_ALL: Final = "~"
@@ -40,22 +42,22 @@ class Swap(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """How sessions end: why, when, and until when their cutoffs must be kept."""
+    """How sessions end: why, when, and until when access tokens that this voids were issued."""
 
     reason: EndReason
     at: int
-    cutoffs_until: int
+    tokens_until: int
 
 
 class ClaimsChange(msgspec.Struct, frozen=True):
-    """What a user's sessions say from now on: when, from which version on, and until when the
-    cutoffs below it must be kept.
+    """What a user's sessions say from now on: when, from which version on, and until when access
+    tokens of a lower one were issued.
     """
 
     claims: Claims
     at: int
     least_version: int
-    cutoffs_until: int
+    tokens_until: int
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +108,10 @@ class Store(Protocol):
     Ids of sessions (``sid``) have the form that ``core.refresh_token.is_sid`` checks; ids of users
     are any text of at most 255 characters without NUL or surrogates. Callers see to it.
 
+    A cutoff voids access tokens that were issued until ``tokens_until``, by whichever clock, and
+    expires the ``longest_access_ttl`` after that. This is the one that the store has recorded as it
+    records the cutoff: who asks for that may not know yet of processes that give longer lives.
+
     Where a row asked for together with others is locked or at fault, ``get`` and ``swap`` may raise
     ``RowUnavailable``: they did nothing, and are then called for each of them alone.
     """
@@ -118,7 +124,7 @@ class Store(Protocol):
     """
 
     async def add(
-        self, session: Session, *, limit: int, replaces: str | None, epoch: int, cutoffs_until: int
+        self, session: Session, *, limit: int, replaces: str | None, epoch: int, tokens_until: int
     ) -> list[Cutoff] | None:
         """Begin ``session``, and record the sign-in as an event.
 
@@ -180,7 +186,7 @@ class Store(Protocol):
         ...
 
     async def set_claims(
-        self, user_id: str, claims: Claims, *, at: int, least_version: int, cutoffs_until: int
+        self, user_id: str, claims: Claims, *, at: int, least_version: int, tokens_until: int
     ) -> list[Cutoff]:
         """Give all the user's living sessions these claims, raise each version to
         max(version + 1, ``least_version``) with a cutoff right below it, record one event for the
@@ -194,7 +200,7 @@ class Store(Protocol):
         """
         ...
 
-    async def void_all(self, issued_until: int, cutoffs_until: int) -> Cutoff:
+    async def void_all(self, issued_until: int, tokens_until: int) -> Cutoff:
         """Record the emergency cutoff and return it."""
         ...
 
@@ -262,3 +268,11 @@ class Store(Protocol):
     async def close(self) -> None:
         """Finish what is under way and let go of everything held."""
         ...
+
+
+def lasting(cutoffs: Iterable[Cutoff], longest_access_ttl: int) -> list[Cutoff]:
+    """Cutoffs whose ``expires_at`` is ``tokens_until`` yet, as a store records them."""
+    return [
+        structs.replace(cutoff, expires_at=cutoff.expires_at + longest_access_ttl)
+        for cutoff in cutoffs
+    ]

@@ -123,7 +123,7 @@ async def begin(
             limit=limit,
             replaces=replaces,
             epoch=await store.user_epoch(session.user_id) if epoch is None else epoch,
-            cutoffs_until=LATER,
+            tokens_until=LATER,
         )
     return ended
 
@@ -311,7 +311,7 @@ class StoreConformance:
         epochs = [await store.user_epoch("ann")]
         await store.end_user("ann", None, LOGOUT)
         epochs.append(await store.user_epoch("ann"))
-        await store.set_claims("ann", Claims(), at=NOW, least_version=1, cutoffs_until=LATER)
+        await store.set_claims("ann", Claims(), at=NOW, least_version=1, tokens_until=LATER)
         epochs.append(await store.user_epoch("ann"))
 
         assert epochs == sorted(set(epochs))
@@ -443,7 +443,7 @@ class StoreConformance:
         session = a_session()
         await begin(store, session)
         claims = Claims(username="new")
-        await store.set_claims("ann", claims, at=NOW, least_version=9, cutoffs_until=LATER)
+        await store.set_claims("ann", claims, at=NOW, least_version=9, tokens_until=LATER)
         stale = replace(
             turned(session), secret=bytes(32), user_id="eve", created_at=1, remember=False
         )
@@ -625,7 +625,7 @@ class StoreConformance:
         claims = Claims(username="new", permissions=("admin",))
 
         cutoffs = await store.set_claims(
-            "ann", claims, at=NOW, least_version=50, cutoffs_until=LATER
+            "ann", claims, at=NOW, least_version=50, tokens_until=LATER
         )
 
         assert await row(store, low.sid) == replace(low, claims=claims, version=50)
@@ -637,7 +637,7 @@ class StoreConformance:
         """One event that names no session."""
         await begin(store, a_session(), a_session())
 
-        await store.set_claims("ann", Claims(), at=NOW + 5, least_version=1, cutoffs_until=LATER)
+        await store.set_claims("ann", Claims(), at=NOW + 5, least_version=1, tokens_until=LATER)
 
         told = [event for event in await _recorded(store) if event.kind is EventKind.CLAIMS_CHANGED]
         assert told == [Event(at=NOW + 5, kind=EventKind.CLAIMS_CHANGED, user_id="ann")]
@@ -650,7 +650,7 @@ class StoreConformance:
         before = await store.get([ended.sid, other.sid])
 
         cutoffs = await store.set_claims(
-            "ann", Claims(username="new"), at=NOW, least_version=9, cutoffs_until=LATER
+            "ann", Claims(username="new"), at=NOW, least_version=9, tokens_until=LATER
         )
 
         assert (cutoffs, await store.get([ended.sid, other.sid])) == ([], before)
@@ -691,6 +691,25 @@ class StoreConformance:
         told = [await store.longest_access_ttl(at_least) for at_least in (0, 600, 0, 900, 300, 0)]
 
         assert told == [0, 600, 600, 900, 900, 900]
+
+    async def test_cutoffs_last_as_long_as_the_longest_access_token(self, store: Store) -> None:
+        """Whoever records them: that others have begun to give longer lives is in the store."""
+        older, ended, living, last = (
+            a_session(user_id=name) for name in ("ann", "ann", "ann", "bo")
+        )
+        await begin(store, older, ended, living)
+        await store.longest_access_ttl(3600)
+
+        recorded = [
+            *(await begin(store, last, replaces=older.sid) or []),
+            *await store.end([ended.sid], LOGOUT),
+            *await store.set_claims("ann", Claims(), at=NOW, least_version=1, tokens_until=LATER),
+            *await store.end_user("ann", None, LOGOUT),
+            await store.void_all(NOW - 1, LATER),
+        ]
+
+        assert [cutoff.expires_at for cutoff in recorded] == [LATER + 3600] * 5
+        assert set((await store.cutoffs(None, NOW))[1]) == set(recorded)
 
     async def test_expired_cutoffs_are_not_told(self, store: Store) -> None:
         """From the very second of their expiry."""

@@ -24,7 +24,7 @@ from keyturn.core.model import (
     Session,
 )
 
-from .base import PAST_ALL, Delivery, Ending, Swap, SweepBounds
+from .base import PAST_ALL, Delivery, Ending, Swap, SweepBounds, lasting
 
 __all__ = ["MemoryStore"]
 
@@ -57,7 +57,7 @@ class MemoryStore:
     # ── sessions ────────────────────────────────────────────────────────────────────────────────
 
     async def add(
-        self, session: Session, *, limit: int, replaces: str | None, epoch: int, cutoffs_until: int
+        self, session: Session, *, limit: int, replaces: str | None, epoch: int, tokens_until: int
     ) -> list[Cutoff] | None:
         if self._epochs[session.user_id] != epoch:
             return None
@@ -72,9 +72,9 @@ class MemoryStore:
                 device=session.device,
             )
         )
-        replaced = Ending(EndReason.REPLACED, session.created_at, cutoffs_until)
+        replaced = Ending(EndReason.REPLACED, session.created_at, tokens_until)
         ended = self._end([] if replaces is None else [replaces], replaced)
-        evicted = Ending(EndReason.EVICTED, session.created_at, cutoffs_until)
+        evicted = Ending(EndReason.EVICTED, session.created_at, tokens_until)
         return ended + self._end(self._beyond_limit(session, limit), evicted)
 
     def _beyond_limit(self, session: Session, limit: int) -> list[str]:
@@ -165,13 +165,13 @@ class MemoryStore:
             )
         return self._record_cutoffs(
             [
-                Cutoff(session.sid, ALL_VERSIONS, ending.cutoffs_until, ending.reason)
+                Cutoff(session.sid, ALL_VERSIONS, ending.tokens_until, ending.reason)
                 for session in living
             ]
         )
 
     async def set_claims(
-        self, user_id: str, claims: Claims, *, at: int, least_version: int, cutoffs_until: int
+        self, user_id: str, claims: Claims, *, at: int, least_version: int, tokens_until: int
     ) -> list[Cutoff]:
         self._epochs[user_id] += 1
         self.record_event(Event(at=at, kind=EventKind.CLAIMS_CHANGED, user_id=user_id))
@@ -179,7 +179,7 @@ class MemoryStore:
         for session in self._living_of(user_id):
             version = max(session.version + 1, least_version)
             self._sessions[session.sid] = replace(session, claims=claims, version=version)
-            cutoffs.append(Cutoff(session.sid, version - 1, cutoffs_until))
+            cutoffs.append(Cutoff(session.sid, version - 1, tokens_until))
         return self._record_cutoffs(cutoffs)
 
     async def user_epoch(self, user_id: str) -> int:
@@ -187,8 +187,8 @@ class MemoryStore:
 
     # ── cutoffs and events ──────────────────────────────────────────────────────────────────────
 
-    async def void_all(self, issued_until: int, cutoffs_until: int) -> Cutoff:
-        return self._record_cutoffs([Cutoff(None, issued_until, cutoffs_until)])[0]
+    async def void_all(self, issued_until: int, tokens_until: int) -> Cutoff:
+        return self._record_cutoffs([Cutoff(None, issued_until, tokens_until)])[0]
 
     async def longest_access_ttl(self, at_least: int) -> int:
         self._longest_access_ttl = max(self._longest_access_ttl, at_least)
@@ -236,11 +236,12 @@ class MemoryStore:
                 self._sessions[session.sid] = replace(session, claims=Claims(), device=Device())
 
     def _record_cutoffs(self, cutoffs: list[Cutoff]) -> list[Cutoff]:
-        for cutoff in cutoffs:
+        recorded = lasting(cutoffs, self._longest_access_ttl)
+        for cutoff in recorded:
             self._cutoff_id += 1
             self._cutoffs.append((self._cutoff_id, cutoff))
             self._changed.set()
-        return cutoffs
+        return recorded
 
     # ── signing keys ────────────────────────────────────────────────────────────────────────────
 

@@ -149,9 +149,7 @@ async def test_every_cutoff_of_another_process_wakes(
             case "end_user":
                 await other.end_user("ann", None, LOGOUT)
             case "set_claims":
-                await other.set_claims(
-                    "ann", Claims(), at=NOW, least_version=9, cutoffs_until=LATER
-                )
+                await other.set_claims("ann", Claims(), at=NOW, least_version=9, tokens_until=LATER)
             case "void_all":
                 await other.void_all(NOW, LATER)
             case "evict":

@@ -89,7 +89,7 @@ async def test_turns_and_ends_of_two_processes_never_wait_in_a_ring(
     async def change_again_and_again(process: PostgresStore) -> int:
         for number in range(25):
             await process.end(sids[number : number + 2][::-1], LOGOUT)
-            await process.set_claims("ann", Claims(), at=NOW, least_version=0, cutoffs_until=LATER)
+            await process.set_claims("ann", Claims(), at=NOW, least_version=0, tokens_until=LATER)
         return 0
 
     won = await asyncio.gather(

@@ -137,7 +137,7 @@ async def test_no_type_has_to_be_looked_up(
         case "end":
             await store.end([session.sid], LOGOUT)
         case "set_claims":
-            await store.set_claims("ann", Claims(), at=NOW, least_version=0, cutoffs_until=LATER)
+            await store.set_claims("ann", Claims(), at=NOW, least_version=0, tokens_until=LATER)
         case "events":
             await store.events(user_id="ann", limit=9)
         case "users":
@@ -161,7 +161,7 @@ async def test_what_writes_here_and_on_a_node_is_committed_in_two_phases(
         case "end_user":
             await store.end_user("ann", None, LOGOUT)
         case "set_claims":
-            await store.set_claims("ann", Claims(), at=NOW, least_version=0, cutoffs_until=LATER)
+            await store.set_claims("ann", Claims(), at=NOW, least_version=0, tokens_until=LATER)
         case "evict":
             await begin(store, a_session(), limit=1)
 
@@ -205,7 +205,7 @@ async def test_who_changes_a_user_waits_for_the_end_of_the_commit_before(
                 change = asyncio.create_task(store.end_user("ann", None, LOGOUT))
             case "set_claims":
                 change = asyncio.create_task(
-                    store.set_claims("ann", Claims(), at=NOW, least_version=0, cutoffs_until=LATER)
+                    store.set_claims("ann", Claims(), at=NOW, least_version=0, tokens_until=LATER)
                 )
         await until_true(admin, SOMEBODY_WAITS)
         await transaction.rollback()
@@ -261,7 +261,7 @@ async def test_what_is_in_a_database_stays_in_it(database: str) -> None:
     """Sessions, cutoffs and events, also those of a user alone."""
     async with opened(database) as store:
         await begin(store, first := a_session(), second := a_session())
-        await store.set_claims("ann", Claims(), at=NOW, least_version=0, cutoffs_until=LATER)
+        await store.set_claims("ann", Claims(), at=NOW, least_version=0, tokens_until=LATER)
         await store.end([second.sid], LOGOUT)
         events = await store.events(user_id="ann", limit=9)
         cursor, cutoffs = await store.cutoffs(None, NOW)

@@ -18,6 +18,7 @@ from .connecting import Connection
 from .statements import (
     ADD,
     GET,
+    LONGEST_TTL,
     OLD_SESSION,
     RECORDED,
     SESSION,
@@ -143,12 +144,12 @@ async def end_each(
     reasons: Mapping[str, EndReason],
     *,
     at: int,
-    cutoffs_until: int,
+    tokens_until: int,
     generation: int | None = None,
 ) -> list[Cutoff]:
     """As ``Layout.end_each``. One statement."""
     rows = await connection.fetch(
-        _END, list(reasons), list(reasons.values()), at, ALL_VERSIONS, cutoffs_until, generation
+        _END, list(reasons), list(reasons.values()), at, ALL_VERSIONS, tokens_until, generation
     )
     return cutoffs_of(rows)
 
@@ -170,7 +171,7 @@ _END: Final = f"""
         SELECT $3, '{EventKind.ENDED}', user_id, sid, reason FROM ended
     )
     INSERT INTO keyturn.cutoff (sid, version, expires_at, reason)
-    SELECT sid, $4, $5, reason FROM ended {RECORDED}"""
+    SELECT sid, $4, $5 + {LONGEST_TTL}, reason FROM ended {RECORDED}"""
 
 
 async def change_claims(
@@ -179,11 +180,11 @@ async def change_claims(
     claims: Claims,
     *,
     least_version: int,
-    cutoffs_until: int,
+    tokens_until: int,
 ) -> list[Cutoff]:
     """As ``Layout.change_claims``. One statement."""
     rows = await connection.fetch(
-        _CHANGE_CLAIMS, user_id, to_json(claims), least_version, cutoffs_until
+        _CHANGE_CLAIMS, user_id, to_json(claims), least_version, tokens_until
     )
     return cutoffs_of(rows)
 
@@ -199,7 +200,7 @@ _CHANGE_CLAIMS: Final = f"""
         RETURNING session.sid, session.version
     )
     INSERT INTO keyturn.cutoff (sid, version, expires_at)
-    SELECT sid, version - 1, $4 FROM changed {RECORDED}"""
+    SELECT sid, version - 1, $4 + {LONGEST_TTL} FROM changed {RECORDED}"""
 
 
 async def sweep_sessions(connection: Connection, page: Sequence[str], bounds: SweepBounds) -> int:

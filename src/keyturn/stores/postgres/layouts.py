@@ -47,7 +47,7 @@ class Layout(Protocol):
         /,
         *,
         at: int,
-        cutoffs_until: int,
+        tokens_until: int,
         generation: int | None = None,
     ) -> list[Cutoff]:
         """As ``Store.end``, each session for its own reason."""
@@ -61,7 +61,7 @@ class Layout(Protocol):
         /,
         *,
         least_version: int,
-        cutoffs_until: int,
+        tokens_until: int,
     ) -> list[Cutoff]:
         """As ``Store.set_claims``, but for the event and the epoch."""
         ...

@@ -29,7 +29,7 @@ from keyturn.core.model import (
     EventKind,
     Session,
 )
-from keyturn.stores.base import Swap, SweepBounds
+from keyturn.stores.base import Swap, SweepBounds, lasting
 
 from . import statements
 from .connecting import Connection
@@ -122,7 +122,7 @@ async def end_each(
     reasons: Mapping[str, EndReason],
     *,
     at: int,
-    cutoffs_until: int,
+    tokens_until: int,
     generation: int | None = None,
 ) -> list[Cutoff]:
     """As ``Layout.end_each``."""
@@ -132,7 +132,7 @@ async def end_each(
         if user_id is not None:
             event = Event(at=at, kind=EventKind.ENDED, user_id=user_id, sid=sid, reason=reason)
             await record_event(connection, event)
-            cutoffs.append(Cutoff(sid, ALL_VERSIONS, cutoffs_until, reason))
+            cutoffs.append(Cutoff(sid, ALL_VERSIONS, tokens_until, reason))
     return await _record_cutoffs(connection, cutoffs)
 
 
@@ -148,14 +148,14 @@ async def change_claims(
     claims: Claims,
     *,
     least_version: int,
-    cutoffs_until: int,
+    tokens_until: int,
 ) -> list[Cutoff]:
     """As ``Layout.change_claims``."""
     cutoffs = []
     for (sid,) in await connection.fetch(_LIVING, user_id):
         version = await connection.fetchval(_CHANGE, sid, to_json(claims), least_version)
         if version is not None:
-            cutoffs.append(Cutoff(sid, version - 1, cutoffs_until))
+            cutoffs.append(Cutoff(sid, version - 1, tokens_until))
     return await _record_cutoffs(connection, cutoffs)
 
 
@@ -171,8 +171,9 @@ async def _record_cutoffs(connection: Connection, cutoffs: Sequence[Cutoff]) -> 
     if not cutoffs:
         return []
     await _commit_in_two_phases(connection)
-    await connection.executemany(_RECORD_CUTOFF, map(astuple, cutoffs))
-    return list(cutoffs)
+    recorded = lasting(cutoffs, await statements.longest_access_ttl(connection))
+    await connection.executemany(_RECORD_CUTOFF, map(astuple, recorded))
+    return recorded
 
 
 _RECORD_CUTOFF: Final = f"""

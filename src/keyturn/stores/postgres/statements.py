@@ -40,6 +40,7 @@ __all__ = [
     "CHANNEL",
     "EVENT",
     "GET",
+    "LONGEST_TTL",
     "OLD_SESSION",
     "RECORDED",
     "SESSION",
@@ -106,7 +107,7 @@ async def add(
     limit: int,
     replaces: str | None,
     epoch: int,
-    cutoffs_until: int,
+    tokens_until: int,
 ) -> list[Cutoff] | None:
     """As ``Store.add``."""
     if await layout.lock_user(connection, session.user_id) != epoch:
@@ -118,7 +119,7 @@ async def add(
     if not ended:
         return []
     return await layout.end_each(
-        connection, ended, at=session.created_at, cutoffs_until=cutoffs_until
+        connection, ended, at=session.created_at, tokens_until=tokens_until
     )
 
 
@@ -255,7 +256,7 @@ async def end(
         connection,
         dict.fromkeys(sids, ending.reason),
         at=ending.at,
-        cutoffs_until=ending.cutoffs_until,
+        tokens_until=ending.tokens_until,
         generation=generation,
     )
 
@@ -275,6 +276,7 @@ _OTHERS: Final = """
 
 # Whoever follows the cutoffs is woken at the commit, however many there are.
 _TOLD: Final = f"pg_notify('{CHANNEL}', '')"
+LONGEST_TTL: Final = "coalesce((SELECT seconds FROM keyturn.longest_access_ttl), 0)"
 RECORDED: Final = f"RETURNING {_CUTOFF}, {_TOLD}"
 
 
@@ -286,14 +288,14 @@ async def set_claims(
     *,
     at: int,
     least_version: int,
-    cutoffs_until: int,
+    tokens_until: int,
 ) -> list[Cutoff]:
     """As ``Store.set_claims``."""
     await layout.raise_epoch(connection, user_id)
     event = Event(at=at, kind=EventKind.CLAIMS_CHANGED, user_id=user_id)
     await layout.record_event(connection, event)
     return await layout.change_claims(
-        connection, user_id, claims, least_version=least_version, cutoffs_until=cutoffs_until
+        connection, user_id, claims, least_version=least_version, tokens_until=tokens_until
     )
 
 
@@ -344,13 +346,14 @@ async def _set_epoch(connection: Connection, user_id: str, known: str, unknown: 
 # ── cutoffs and events ──────────────────────────────────────────────────────────────────────────
 
 
-async def void_all(connection: Connection, issued_until: int, cutoffs_until: int) -> Cutoff:
+async def void_all(connection: Connection, issued_until: int, tokens_until: int) -> Cutoff:
     """As ``Store.void_all``. One statement."""
-    return cutoffs_of(await connection.fetch(_VOID_ALL, issued_until, cutoffs_until))[0]
+    return cutoffs_of(await connection.fetch(_VOID_ALL, issued_until, tokens_until))[0]
 
 
 _VOID_ALL: Final = f"""
-    INSERT INTO keyturn.cutoff (version, expires_at) VALUES ($1, $2) {RECORDED}"""
+    INSERT INTO keyturn.cutoff (version, expires_at)
+    VALUES ($1, $2 + {LONGEST_TTL}) {RECORDED}"""
 
 
 async def longest_access_ttl(connection: Connection) -> int:

@@ -68,7 +68,7 @@ class PostgresStore:
         return cls(await prepared(url, create=create, sharded=sharded))
 
     async def add(
-        self, session: Session, *, limit: int, replaces: str | None, epoch: int, cutoffs_until: int
+        self, session: Session, *, limit: int, replaces: str | None, epoch: int, tokens_until: int
     ) -> list[Cutoff] | None:
         return await self.engine.transact(
             lambda connection: statements.add(
@@ -78,7 +78,7 @@ class PostgresStore:
                 limit=limit,
                 replaces=replaces,
                 epoch=epoch,
-                cutoffs_until=cutoffs_until,
+                tokens_until=tokens_until,
             )
         )
 
@@ -119,7 +119,7 @@ class PostgresStore:
         )
 
     async def set_claims(
-        self, user_id: str, claims: Claims, *, at: int, least_version: int, cutoffs_until: int
+        self, user_id: str, claims: Claims, *, at: int, least_version: int, tokens_until: int
     ) -> list[Cutoff]:
         return await self.engine.transact(
             lambda connection: statements.set_claims(
@@ -129,7 +129,7 @@ class PostgresStore:
                 claims,
                 at=at,
                 least_version=least_version,
-                cutoffs_until=cutoffs_until,
+                tokens_until=tokens_until,
             )
         )
 
@@ -138,9 +138,9 @@ class PostgresStore:
             lambda connection: statements.raise_version(connection, sid, above)
         )
 
-    async def void_all(self, issued_until: int, cutoffs_until: int) -> Cutoff:
+    async def void_all(self, issued_until: int, tokens_until: int) -> Cutoff:
         return await self.engine.run(
-            lambda connection: statements.void_all(connection, issued_until, cutoffs_until)
+            lambda connection: statements.void_all(connection, issued_until, tokens_until)
         )
 
     async def longest_access_ttl(self, at_least: int) -> int:

@@ -28,7 +28,7 @@ from keyturn.core.model import (
     SealedKey,
     Session,
 )
-from keyturn.stores.base import PAST_ALL, Ending, Swap, SweepBounds
+from keyturn.stores.base import PAST_ALL, Ending, Swap, SweepBounds, lasting
 
 __all__ = [
     "add",
@@ -86,7 +86,7 @@ def add(
     limit: int,
     replaces: str | None,
     epoch: int,
-    cutoffs_until: int,
+    tokens_until: int,
 ) -> list[Cutoff] | None:
     """As ``Store.add``."""
     if user_epoch(connection, session.user_id) != epoch:
@@ -112,9 +112,9 @@ def add(
         device=session.device,
     )
     record_event(connection, signed_in)
-    replaced = Ending(EndReason.REPLACED, session.created_at, cutoffs_until)
+    replaced = Ending(EndReason.REPLACED, session.created_at, tokens_until)
     ended = end(connection, [] if replaces is None else [replaces], replaced)
-    evicted = Ending(EndReason.EVICTED, session.created_at, cutoffs_until)
+    evicted = Ending(EndReason.EVICTED, session.created_at, tokens_until)
     return ended + end(connection, _beyond_limit(connection, session, limit), evicted)
 
 
@@ -254,7 +254,7 @@ def end(
     )
     return _record_cutoffs(
         connection,
-        [Cutoff(sid, ALL_VERSIONS, ending.cutoffs_until, ending.reason) for sid, _ in ended],
+        [Cutoff(sid, ALL_VERSIONS, ending.tokens_until, ending.reason) for sid, _ in ended],
     )
 
 
@@ -278,7 +278,7 @@ def set_claims(
     *,
     at: int,
     least_version: int,
-    cutoffs_until: int,
+    tokens_until: int,
 ) -> list[Cutoff]:
     """As ``Store.set_claims``."""
     _raise_epoch(connection, user_id)
@@ -292,7 +292,7 @@ def set_claims(
         """SELECT json_group_array(json_object(
             'sid', sid, 'version', version - 1, 'expires_at', ?)) FROM session
         WHERE user_id = ? AND ended_at IS NULL""",
-        (cutoffs_until, user_id),
+        (tokens_until, user_id),
     ).get
     return _record_cutoffs(connection, _cutoffs_of(below))
 
@@ -329,9 +329,9 @@ def _raise_epoch(connection: Connection, user_id: str) -> None:
 # ── cutoffs and events ──────────────────────────────────────────────────────────────────────────
 
 
-def void_all(connection: Connection, issued_until: int, cutoffs_until: int) -> Cutoff:
+def void_all(connection: Connection, issued_until: int, tokens_until: int) -> Cutoff:
     """As ``Store.void_all``."""
-    return _record_cutoffs(connection, [Cutoff(None, issued_until, cutoffs_until)])[0]
+    return _record_cutoffs(connection, [Cutoff(None, issued_until, tokens_until)])[0]
 
 
 def longest_access_ttl(connection: Connection) -> int:
@@ -397,14 +397,16 @@ def _record_events(connection: Connection, events: Sequence[Event]) -> None:
 
 
 def _record_cutoffs(connection: Connection, cutoffs: list[Cutoff]) -> list[Cutoff]:
-    if cutoffs:
-        connection.execute(
-            """INSERT INTO cutoff (sid, version, expires_at, reason)
-            SELECT value->>'sid', value->>'version', value->>'expires_at', value->>'reason'
-            FROM json_each(?)""",
-            (_json(cutoffs),),
-        )
-    return cutoffs
+    if not cutoffs:
+        return []
+    recorded = lasting(cutoffs, longest_access_ttl(connection))
+    connection.execute(
+        """INSERT INTO cutoff (sid, version, expires_at, reason)
+        SELECT value->>'sid', value->>'version', value->>'expires_at', value->>'reason'
+        FROM json_each(?)""",
+        (_json(recorded),),
+    )
+    return recorded
 
 
 # ── signing keys ────────────────────────────────────────────────────────────────────────────────

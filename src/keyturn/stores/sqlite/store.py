@@ -43,7 +43,7 @@ class SQLiteStore:
         return cls(await Engine.open(path, create=create))
 
     async def add(
-        self, session: Session, *, limit: int, replaces: str | None, epoch: int, cutoffs_until: int
+        self, session: Session, *, limit: int, replaces: str | None, epoch: int, tokens_until: int
     ) -> list[Cutoff] | None:
         return await self.engine.write(
             lambda connection: statements.add(
@@ -52,7 +52,7 @@ class SQLiteStore:
                 limit=limit,
                 replaces=replaces,
                 epoch=epoch,
-                cutoffs_until=cutoffs_until,
+                tokens_until=tokens_until,
             )
         )
 
@@ -88,7 +88,7 @@ class SQLiteStore:
         )
 
     async def set_claims(
-        self, user_id: str, claims: Claims, *, at: int, least_version: int, cutoffs_until: int
+        self, user_id: str, claims: Claims, *, at: int, least_version: int, tokens_until: int
     ) -> list[Cutoff]:
         return await self.engine.write(
             lambda connection: statements.set_claims(
@@ -97,7 +97,7 @@ class SQLiteStore:
                 claims,
                 at=at,
                 least_version=least_version,
-                cutoffs_until=cutoffs_until,
+                tokens_until=tokens_until,
             )
         )
 
@@ -106,9 +106,9 @@ class SQLiteStore:
             lambda connection: statements.raise_version(connection, sid, above)
         )
 
-    async def void_all(self, issued_until: int, cutoffs_until: int) -> Cutoff:
+    async def void_all(self, issued_until: int, tokens_until: int) -> Cutoff:
         return await self.engine.write(
-            lambda connection: statements.void_all(connection, issued_until, cutoffs_until)
+            lambda connection: statements.void_all(connection, issued_until, tokens_until)
         )
 
     async def longest_access_ttl(self, at_least: int) -> int:
