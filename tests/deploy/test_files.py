@@ -38,6 +38,15 @@ def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
     assert checked_unit(tmp_path, "verify") == ""
 
 
+def test_the_unit_is_tried_for_as_long_as_it_takes() -> None:
+    """Where the database cannot be reached, the server ends once a second; by itself systemd gives
+    up for good after five times in ten.
+    """
+    [unit_section] = re.findall(r"^\[Unit\]\n(.*?)^\[", UNIT.read_text(), re.MULTILINE | re.DOTALL)
+
+    assert "StartLimitIntervalSec=0" in unit_section.splitlines()
+
+
 def test_the_unit_leaves_the_service_little_to_do_harm_with(tmp_path: Path) -> None:
     """As systemd itself rates it, from 0 (nothing) to 10."""
     rated = checked_unit(tmp_path, "security", "--offline=true")
