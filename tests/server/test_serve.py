@@ -15,6 +15,7 @@ import pytest
 
 from .processes import (
     KEYTURN,
+    PATIENCE,
     is_running,
     register,
     run_keyturn,
@@ -110,7 +111,7 @@ def test_workers_that_cannot_work_end_the_server(tmp_path: Path) -> None:
     assert "secret is missing" in server.errors.read_text()
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_stopped_server_finishes_the_exchange_in_flight(
     tmp_path: Path, how: signal.Signals, workers: str
@@ -137,6 +138,19 @@ def test_a_stopped_server_finishes_the_exchange_in_flight(
     assert [answer.status_code for answer in answers] == [200]
     assert answers[0].json()["data"]["refreshToken"] != refresh["refreshToken"]
     assert code == 0
+
+
+def test_who_wants_it_to_outlive_the_terminal_is_heard(tmp_path: Path) -> None:
+    """Started by nohup it takes no notice of it, and does what it did."""
+    with serving(tmp_path, "--workers", "2", command=("nohup", *KEYTURN)) as server:
+        until(lambda: len(server.workers()) == 2)
+        killed = min(server.workers())
+        os.killpg(server.process.pid, signal.SIGHUP)
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: len(server.workers() - {killed}) == 2)
+        answer = httpx.get(f"{server.url}/readyz", timeout=PATIENCE)
+
+    assert answer.status_code == 200
 
 
 def test_nothing_that_the_server_writes_holds_a_token_or_a_password(tmp_path: Path) -> None:

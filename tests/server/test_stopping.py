@@ -88,7 +88,7 @@ def run(opening: str, stop: str, loop: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("loop", ["asyncio.new_event_loop", "uvloop.new_event_loop"])
-@pytest.mark.parametrize("stop", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("stop", ["SIGTERM", "SIGINT", "SIGHUP"])
 @pytest.mark.parametrize(
     ("opening", "output"),
     [

@@ -97,9 +97,9 @@ def init(settings: Settings, *, sharded: bool, as_json: bool) -> None:
 def serve(host: str, port: int, workers: int, config: Path | None, *, as_json: bool) -> None:
     """Answer HTTP requests until told to stop.
 
-    The first run makes a secret and a database. SIGTERM and SIGINT (Ctrl+C) stop it once the
-    requests in flight are answered. TLS is the business of a proxy in front; an address other than
-    loopback needs KEYTURN_PUBLIC_URL to be https.
+    The first run makes a secret and a database. SIGTERM, SIGINT (Ctrl+C) and SIGHUP stop it
+    once the requests in flight are answered. TLS is the business of a proxy in front; an address
+    other than loopback needs KEYTURN_PUBLIC_URL to be https.
     """
     from keyturn.server.assembly import check_settings
     from keyturn.server.logs import configure_logs

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Final
 
 import uvicorn
@@ -59,8 +59,8 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(
     settings: Settings, listener: socket.socket, workers: int, *, as_json: bool = False
 ) -> int:
-    """Answer requests until SIGTERM or SIGINT; then stop listening and finish what is in flight.
-    Where it listens is printed, and what ends a worker: ``as_json`` for programs.
+    """Answer requests until SIGTERM, SIGINT or SIGHUP; then stop listening and finish what is in
+    flight. Where it listens is printed, and what ends a worker: ``as_json`` for programs.
 
     Returns the exit code.
 
@@ -107,7 +107,9 @@ def _collect_rarely() -> None:
 
 
 class _Server(uvicorn.Server):
-    """Lets followers go as soon as it stops, as it would wait for them to the last."""
+    """Ends by every stop, and lets followers go as soon as it does: it would wait for them to the
+    last.
+    """
 
     def __init__(self, config: uvicorn.Config, app: App) -> None:
         super().__init__(config)
@@ -116,6 +118,14 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.end_streams()
         await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            for stop in STOPS:  # not all of them are known to it
+                signal.signal(stop, self.handle_exit)
+            yield
+            end_when_told()
 
 
 async def _answer(settings: Settings, listener: socket.socket) -> None:

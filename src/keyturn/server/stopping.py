@@ -1,4 +1,4 @@
-"""How a process ends when it is told to: by SIGTERM or SIGINT."""
+"""How a process ends when it is told to: by SIGTERM, SIGINT or SIGHUP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ __all__ = ["STOPS", "end_when_told", "unless_stopped"]
 
 _Opened = TypeVar("_Opened")
 
-STOPS: Final = (signal.SIGTERM, signal.SIGINT)
+STOPS: Final = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    # Whoever starts it under nohup wants it to outlive the terminal.
+    *({signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else ()),
+)
 
 
 def end_when_told() -> None:
