@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 
 from keyturn.core.errors import StoreUnavailable
@@ -17,12 +20,13 @@ from tests.faults.clients import crowd
 from tests.faults.disks import Disk, small_disk
 from tests.faults.stage import engine_on, on_stage
 from tests.postgresql import Server
-from tests.server.processes import until
+from tests.server.processes import serving, until
 
 CLIENTS = 200
 PER_SECOND = 40
 SOME = 30
 ROWS_OF_A_PAGE = 200  # and more
+TOKEN = "correct-horse-battery-staple-0123456789"
 GONE = (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, OSError)
 WRITE = "SELECT pg_logical_emit_message(true, 'test', '')"
 
@@ -111,3 +115,24 @@ async def test_a_full_disk_of_postgresql(tmp_path: Path, disk: Disk, server: Ser
     print(f"{them}; {dict(found)}")
     assert [client.log_out_met for client in clients[:6]] == ["503"] * 3 + ["200"] * 3
     assert found == {"living": CLIENTS - 3, "logged out": 3}
+
+
+def test_a_full_disk_of_temporary_files(tmp_path: Path) -> None:
+    """C12: nobody notices, not even who reads the figures; and a worker that ends is replaced."""
+    settings = {"KEYTURN_METRICS_TOKEN": TOKEN, "TMPDIR": str(tmp_path / "disk")}
+    with (
+        small_disk(1, tmp_path / "disk") as disk,
+        serving(tmp_path, "--workers", "2", **settings) as server,
+    ):
+        until(lambda: len(server.workers()) == 2)
+        disk.fill()
+        killed = min(server.workers())
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: len(server.workers() - {killed}) == 2)
+        healthy = [httpx.get(f"{server.url}/readyz", timeout=20) for _ in range(9)]
+        bearer = {"authorization": f"Bearer {TOKEN}"}
+        scraped = httpx.get(f"{server.url}/metrics", headers=bearer, timeout=20)
+
+    assert {answer.status_code for answer in healthy} == {200}
+    assert scraped.status_code == 200
+    assert "ended with" not in server.errors.read_text().replace(f"{killed} ended with -9", "")

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from keyturn.server.metrics import Metrics
 from keyturn.server.settings import load_settings
 from keyturn.server.watching import Watch
 from keyturn.stores.memory import MemoryStore
-from keyturn.wire.http import Request, Response
+from keyturn.wire.http import Header, Request, Response
 from tests.server.processes import (
     PATIENCE,
     Server,
@@ -72,6 +73,7 @@ def test_requests_of_all_workers_are_counted(tmp_path: Path) -> None:
         assert each["keyturn_requests_total", "GET", "/healthz", "200"] == 30
         assert each["keyturn_requests_total", "POST", "/refresh-token", "401"] == 1
         assert each["keyturn_request_seconds_count", "/healthz"] == 30
+        assert not any(name.endswith("_created") for name, *_ in each)  # which none knows of others
 
 
 def test_strangers_cannot_make_up_figures(tmp_path: Path) -> None:
@@ -116,20 +118,48 @@ def test_a_short_token_is_refused(tmp_path: Path) -> None:
     assert "short" not in ended.stderr.partition("must be")[2].replace("shorter", "")
 
 
-def test_a_file_that_a_worker_has_just_made_spoils_nothing(tmp_path: Path) -> None:
-    """C12: it is empty for a moment, or for as long as the worker stands still."""
-    with measured(tmp_path, "--workers", "2") as server:
-        until(lambda: [is_counting(tmp_path, pid) for pid in server.workers()] == [True, True])
-        [folder] = tmp_path.glob("keyturn-metrics-*")
-        (folder / "counter_999999.db").touch()
+def test_figures_are_in_no_file(tmp_path: Path) -> None:
+    """C12: which could be tidied away, or find the disk full."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    with measured(folder, "--workers", "2") as server:
+        until(lambda: workers_started(server) == 2)
+        found = {file.name for file in folder.iterdir()}
 
-        assert figures(server)["keyturn_revocations_known_timestamp_seconds",] > 0
+    assert found == {"data", "stderr"}  # which are of the test
+
+
+async def test_others_are_answered_while_figures_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """C12: however long it takes to add them up."""
+    others_were_answered = threading.Event()
+
+    def told() -> bytes:
+        return b"all" if others_were_answered.wait(PATIENCE) else b"too late"
+
+    async def answer(_: Request) -> Response:
+        return Response(200)
+
+    monkeypatch.setattr("keyturn.server.metrics.told", told)
+    async with loaded(MemoryStore(), Clock()) as sessions:
+        hashing = PasswordHashing()
+        metrics = Metrics(TOKEN, answer, sessions=sessions, hashing=hashing, standing=())
+        bearer = [(b"authorization", f"Bearer {TOKEN}".encode())]
+        scrape = asyncio.create_task(metrics.handle(request("/metrics", bearer)))
+        await asyncio.sleep(0)  # it is begun
+        await metrics.handle(request("/healthz", []))
+        others_were_answered.set()
+        body = (await scrape).body
+        hashing.close()
+
+    assert body == b"all"
 
 
 async def test_a_look_that_fails_is_not_the_last(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """C12: the disk with the figures may be full for a while."""
+    """C12: what was in the way may be gone by then."""
     looks, looked_again = 0, asyncio.Event()
 
     def look(_: Metrics) -> None:
@@ -176,7 +206,7 @@ def test_how_stale_the_worst_worker_is_is_told(tmp_path: Path) -> None:
         return figures(server)["keyturn_revocations_known_timestamp_seconds",]
 
     with measured(tmp_path, "--workers", "2") as server:
-        until(lambda: [is_counting(tmp_path, pid) for pid in server.workers()] == [True, True])
+        until(lambda: workers_started(server) == 2)
         until(lambda: known_at() > 0)  # both have begun to open the database,
         begun_at = time.time()
         until(lambda: known_at() > begun_at)  # and have done so: none is stopped with a lock on it
@@ -195,7 +225,7 @@ def test_how_stale_the_worst_worker_is_is_told(tmp_path: Path) -> None:
 def test_what_a_worker_did_last_is_not_lost_when_it_ends(tmp_path: Path) -> None:
     """Others tell it."""
     with measured(tmp_path, "--workers", "2") as server:
-        until(lambda: [is_counting(tmp_path, pid) for pid in server.workers()] == [True, True])
+        until(lambda: workers_started(server) == 2)
         workers = server.workers()
         httpx.get(f"{server.url}/me", timeout=PATIENCE)
         for worker in workers:
@@ -204,6 +234,18 @@ def test_what_a_worker_did_last_is_not_lost_when_it_ends(tmp_path: Path) -> None
         told = figures(server)
 
     assert told["keyturn_requests_total", "GET", "/me", "401"] == 1
+
+
+def test_a_worker_that_was_replaced_is_told(tmp_path: Path) -> None:
+    """What its successor knows is how it stands itself."""
+    with measured(tmp_path, "--workers", "2") as server:
+        until(lambda: workers_started(server) == 2)
+        os.kill(min(server.workers()), signal.SIGKILL)
+        until(lambda: workers_started(server) == 3)
+        until(lambda: figures(server)["keyturn_connections",] == 1)
+        build = [name for name in figures(server) if name[0] == "keyturn_build_info"]
+
+    assert len(build) == 1
 
 
 def test_exchanges_and_sessions_are_counted_over_all_workers(tmp_path: Path) -> None:
@@ -282,15 +324,18 @@ def test_the_manual_names_every_figure_and_no_other() -> None:
     assert {re.sub("_(total|bucket)$", "", name) for name in named} == there
 
 
+def request(path: str, headers: list[Header]) -> Request:
+    return Request("GET", path, b"", headers, b"", "127.0.0.1")
+
+
 def requests_told(server: Server) -> float:
     return sum(
         value for (name, *_), value in figures(server).items() if name == "keyturn_requests_total"
     )
 
 
-def is_counting(folder: Path, pid: int) -> bool:
-    """The files of its sums are made after that of its revocations."""
-    return any(folder.glob(f"keyturn-metrics-*/gauge_livesum_{pid}.db"))
+def workers_started(server: Server) -> float:
+    return figures(server)["keyturn_workers_started_total",]
 
 
 def answers(server: Server) -> bool:

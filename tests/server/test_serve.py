@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from keyturn.server.run import _Worker
+
 from .processes import (
     KEYTURN,
     PATIENCE,
@@ -86,6 +88,36 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         answer = httpx.get(f"{server.url}/readyz")
 
     assert answer.status_code == 200
+
+
+def test_a_worker_that_ends_at_once_is_tried_ever_less() -> None:
+    """Until one has worked for a while."""
+    worker = _Worker(seat=0, begins_at=0)
+    pauses = []
+    for _ in range(7):
+        worker = worker.successor(worker.begins_at + 0.5)
+        pauses.append(worker.pause)
+
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    assert worker.successor(worker.begins_at + 1).pause == 0
+
+
+def test_a_worker_that_pauses_holds_up_nobody(tmp_path: Path) -> None:
+    """Neither the others nor the end of the server."""
+    with serving(tmp_path, "--workers", "2") as server:
+        until(lambda: len(server.workers()) == 2)
+        other = min(server.workers())
+        while "after 30 s" not in server.errors.read_text():
+            [killed] = server.workers() - {other}
+            os.kill(killed, signal.SIGKILL)
+            until(lambda killed=killed: len(server.workers() - {other, killed}) == 1)  # type: ignore[misc]
+        os.kill(other, signal.SIGKILL)
+        until(lambda: len(server.workers() - {other}) == 2)
+        answer = httpx.get(f"{server.url}/readyz", timeout=PATIENCE)
+        code = server.stop()
+
+    assert answer.status_code == 200
+    assert code == 0
 
 
 def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What Prometheus is told, by name. Imported by workers alone: the files behind it are theirs."""
+"""What Prometheus is told, by name. Imported by workers alone, once they have their seats."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from functools import cache
 from itertools import product
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from keyturn._version import __version__
 from keyturn.core.model import EndReason
 from keyturn.core.rotation import Verdict
 from keyturn.observing import HOOK_OUTCOMES, HookOutcome, Observer
+
+from .sums import labels_of_others, sum_up
 
 __all__ = [
     "REGISTRY",
@@ -24,10 +26,14 @@ __all__ = [
     "count_request",
     "show_start",
     "show_state",
+    "told",
     "write_down",
 ]
 
+sum_up()  # before the first one is made
+
 REGISTRY: Final = CollectorRegistry()
+_labelled: Final[dict[str, Counter | Histogram]] = {}
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ROWS: Final = (1, 2, 4, 8, 16, 32, 64)
@@ -45,13 +51,17 @@ class _Histogram(Histogram):
 
 
 def _counter(name: str, documentation: str, *labels: str) -> Counter:
-    return Counter(name, documentation, labels, registry=REGISTRY)
+    counter = Counter(name, documentation, labels, registry=REGISTRY)
+    _labelled[name] = counter
+    return counter
 
 
 def _histogram(
     name: str, documentation: str, *labels: str, buckets: tuple[float, ...] = _SECONDS
 ) -> _Histogram:
-    return _Histogram(name, documentation, labels, buckets=buckets, registry=REGISTRY)
+    histogram = _Histogram(name, documentation, labels, buckets=buckets, registry=REGISTRY)
+    _labelled[name] = histogram
+    return histogram
 
 
 def _sum(name: str, documentation: str) -> Gauge:
@@ -127,6 +137,9 @@ _hashes_waiting: Final = _sum("keyturn_hashes_waiting", "Passwords that wait to 
 _hashes_running: Final = _sum("keyturn_hashes_running", "Passwords that are being hashed.")
 _followers: Final = _sum("keyturn_feed_followers", "Services that follow revocations.")
 _connections: Final = _sum("keyturn_connections", "Connections that are open.")
+_workers: Final = _counter(
+    "keyturn_workers_started", "Workers that were started; more than there are, where some ended."
+)
 _build: Final = Gauge(
     "keyturn_build_info",
     "Is 1; its labels tell what runs.",
@@ -218,6 +231,7 @@ def write_down() -> None:
 
 def show_start(database: str) -> None:
     """What runs, on which kind of database. Until it answers, it cannot answer by what is stale."""
+    _workers.inc()
     _build.labels(__version__, platform.python_version(), database).set(1)
     _known_at.set_to_current_time()
 
@@ -238,3 +252,13 @@ def show_state(
     _hashes_running.set(hashes_running)
     _followers.set(followers)
     _connections.set(connections)
+
+
+# ── all of it ───────────────────────────────────────────────────────────────────────────────────
+
+
+def told() -> bytes:
+    """What Prometheus reads, over all workers. May be called on a thread."""
+    for figure, labels in labels_of_others():
+        _labelled[figure].labels(**labels)
+    return generate_latest(REGISTRY)

@@ -1,5 +1,5 @@
-"""``/metrics`` for Prometheus, over all workers: each writes its figures into files of a common
-folder, and whichever is asked adds them up. Imported by workers alone: the files are theirs.
+"""``/metrics`` for Prometheus, over all workers: each writes its figures where all can read them,
+and whichever is asked adds them up. Imported by workers alone, once they have their seats.
 """
 
 from __future__ import annotations
@@ -7,15 +7,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import os
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from keyturn.accounts import PasswordHashing
 from keyturn.integrations.asgi import Answer
@@ -24,8 +21,7 @@ from keyturn.wire import headers
 from keyturn.wire.http import Header, Request, Response
 
 from .connections import Connection
-from .counting import COMMON_FOLDER
-from .figures import REGISTRY, count_request, show_state, write_down
+from .figures import count_request, show_state, told, write_down
 from .places import METHODS, counted_place
 
 __all__ = ["METRICS_PATH", "Metrics"]
@@ -67,7 +63,7 @@ class Metrics:
     async def handle(self, request: Request) -> Response:
         """Answer ``request``."""
         if request.path == METRICS_PATH and self._may_see(request):
-            return self._figures(request)
+            return await self._figures(request)
         began = time.perf_counter()
         response = await self._answer(request)
         method = request.method if request.method in METHODS else _OTHER
@@ -80,13 +76,9 @@ class Metrics:
         is_asked = request.method in {"GET", "HEAD"}
         return hmac.compare_digest(credentials, self._credentials) and is_asked
 
-    def _figures(self, request: Request) -> Response:
+    async def _figures(self, request: Request) -> Response:
         self.look()
-        registry = REGISTRY
-        if COMMON_FOLDER in os.environ:
-            registry = CollectorRegistry()
-            _OfAllWorkers(registry)  # type: ignore[no-untyped-call]
-        body = generate_latest(registry)
+        body = await asyncio.to_thread(told)  # it takes a while, in which others are answered
         length = (b"content-length", b"%d" % len(body))
         kind = (b"content-type", CONTENT_TYPE_LATEST.encode())
         return Response(
@@ -111,7 +103,7 @@ class Metrics:
         while True:
             try:
                 self.look()
-            except Exception:  # a full disk, for one: the next look may go well
+            except Exception:  # whatever it was, the next look may go well
                 log.exception("figures were not written down")
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
@@ -126,18 +118,3 @@ class Metrics:
             followers=self._sessions.feed.followers,
             connections=Connection.open_now,
         )
-
-
-class _OfAllWorkers(MultiProcessCollector):
-    """Passes over a file that a worker has just made, and not filled yet: it cannot be read."""
-
-    def collect(self) -> Iterable[Metric]:
-        files = [str(file) for file in Path(self._path).glob("*.db") if _is_filled(file)]
-        return self.merge(files, accumulate=True)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _is_filled(file: Path) -> bool:
-    try:
-        return file.stat().st_size > 0
-    except FileNotFoundError:  # of a worker that has ended meanwhile
-        return False

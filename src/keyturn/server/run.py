@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Final
 
 import uvicorn
@@ -28,7 +29,7 @@ from keyturn.integrations.asgi import App
 
 from .assembly import application, prepare
 from .connections import SECONDS_IDLE, Connection, raise_file_limit
-from .counting import counting_together, forget_worker
+from .counting import count_together, forget_worker, take_seat
 from .exits import MISCONFIGURED, complaint, exit_code, told
 from .settings import Settings, unknown_proxy
 from .stopping import STOPS, end_when_told, unless_stopped
@@ -40,6 +41,7 @@ log = logging.getLogger("keyturn")
 _SECONDS_TO_FINISH: Final = 8
 """For requests in flight when a stop is asked for; containers are given ten as a rule."""
 _SECONDS_TO_SETTLE: Final = 5
+_LONGEST_PAUSE: Final = 30
 _BACKLOG: Final = 2048
 _M_MMAP_THRESHOLD: Final = -3  # as malloc.h has it
 _LARGE_BLOCK: Final = 1 << 20
@@ -79,10 +81,10 @@ def serve(
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(json.dumps({"url": url}) if as_json else f"Keyturn listens on {url}", flush=True)  # noqa: T201
-    with counting_together(settings, workers):
-        if workers > 1:
-            return _supervise(settings, listener, workers, as_json=as_json)
-        _work(settings, listener)
+    count_together(settings, workers)
+    if workers > 1:
+        return _supervise(settings, listener, workers, as_json=as_json)
+    _work(settings, listener)
     return 0
 
 
@@ -159,35 +161,60 @@ def _supervise(settings: Settings, listener: socket.socket, count: int, *, as_js
     others serve well, that is for them to go on: the database may be of a newer release by now.
     """
     lifeline = os.pipe()
-    started: dict[int, float] = {}
+    workers: dict[int, _Worker] = {}
 
-    def start() -> None:
-        started[_fork(settings, listener, lifeline, as_json=as_json)] = time.monotonic()
+    def start(worker: _Worker) -> None:
+        workers[_fork(settings, listener, lifeline, worker, as_json=as_json)] = worker
 
-    for _ in range(count):
-        start()
+    for seat in range(count):
+        start(_Worker(seat, begins_at=time.monotonic()))
     try:
         while signal.sigwait(_AWAITED) == signal.SIGCHLD:
             for pid, code in _ended():
-                lived = time.monotonic() - started.pop(pid)
-                forget_worker(pid)
-                if code == MISCONFIGURED and not _any_settled(started.values()):
+                worker = workers.pop(pid)
+                forget_worker(worker.seat)
+                if code == MISCONFIGURED and not _any_settled(workers.values()):
                     return code
-                log.error("worker %d ended with %d; another takes its place", pid, code)
-                if lived < 1:
-                    time.sleep(1)  # whatever kills them at once is not to be hurried
-                start()
+                next_worker = worker.successor(time.monotonic())
+                after = f" after {next_worker.pause} s" if next_worker.pause else ""
+                log.error("worker %d ended with %d; another takes its place%s", pid, code, after)
+                start(next_worker)
         return 0
     finally:
         listener.close()
-        for pid in started:
+        for pid in workers:
             os.kill(pid, signal.SIGTERM)
-        for pid in started:
+        for pid in workers:
             os.waitpid(pid, 0)
 
 
-def _any_settled(started: Iterable[float]) -> bool:
-    return any(time.monotonic() - at > _SECONDS_TO_SETTLE for at in started)
+@dataclass(frozen=True)
+class _Worker:
+    """One of those that have a seat after each other. Whatever kills them at once is not to be
+    hurried, so each lets more time pass before it begins; it does so itself, as its supervisor has
+    others to see to.
+    """
+
+    seat: int
+    begins_at: float
+    """By the steady clock."""
+    pause: int = 0
+    """Seconds until then, from its start."""
+
+    def successor(self, now: float) -> _Worker:
+        """The one that takes its place."""
+        ended_at_once = self.lived(now) < 1
+        pause = min(max(1, 2 * self.pause), _LONGEST_PAUSE) if ended_at_once else 0
+        return _Worker(self.seat, now + pause, pause)
+
+    def lived(self, now: float) -> float:
+        """For how many seconds."""
+        return now - self.begins_at
+
+
+def _any_settled(workers: Iterable[_Worker]) -> bool:
+    now = time.monotonic()
+    return any(worker.lived(now) > _SECONDS_TO_SETTLE for worker in workers)
 
 
 def _ended() -> Iterator[tuple[int, int]]:
@@ -198,7 +225,12 @@ def _ended() -> Iterator[tuple[int, int]]:
 
 
 def _fork(
-    settings: Settings, listener: socket.socket, lifeline: tuple[int, int], *, as_json: bool
+    settings: Settings,
+    listener: socket.socket,
+    lifeline: tuple[int, int],
+    worker: _Worker,
+    *,
+    as_json: bool,
 ) -> int:
     if pid := os.fork():
         return pid
@@ -208,6 +240,8 @@ def _fork(
         os.close(held_by_supervisor)
         threading.Thread(target=_end_with_supervisor, args=(readable,), daemon=True).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
+        take_seat(worker.seat)
+        time.sleep(worker.pause)
         _work(settings, listener)
     except SystemExit:
         code = 0

@@ -84,7 +84,7 @@ class Watch:
 
             try:
                 write_down()
-            except Exception:  # as in a look: the disk may be full, and all else went well
+            except Exception:  # as in a look: all else went well
                 log.exception("figures were not written down")
 
     def _logged(self, answer: Answer) -> Answer:
