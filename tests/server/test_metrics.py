@@ -328,6 +328,15 @@ def request(path: str, headers: list[Header]) -> Request:
     return Request("GET", path, b"", headers, b"", "127.0.0.1")
 
 
+def test_nobody_to_be_asked_is_an_alert_of_what_is_scraped() -> None:
+    """All other rules are about what a server told, and are silent where none does."""
+    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    [scraped] = re.findall(r"job_name: (\w+)", manual)
+    [rule] = re.findall("alert: KeyturnDown.*\n *expr: (.*)", manual)
+
+    assert rule == f'up{{job="{scraped}"}} == 0 or absent(up{{job="{scraped}"}})'
+
+
 def requests_told(server: Server) -> float:
     return sum(
         value for (name, *_), value in figures(server).items() if name == "keyturn_requests_total"
