@@ -35,7 +35,7 @@ class Numbers:
         self._numbers = memoryview(self._memory).cast("d")
         self._words[0] = self._read_to = 1
         self._places: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock, self._fence = threading.Lock(), threading.Lock()
 
     def names(self) -> set[str]:
         """Of all numbers that there are."""
@@ -74,10 +74,12 @@ class Numbers:
     def _write(self, name: bytes, number: float) -> None:
         place = self._words[0]
         begin, end = _span_of_name(place, len(name))
-        self._memory[begin:end] = name
-        self._words[place] = len(name)
-        self._numbers[place + 1] = number
-        self._words[0] = _next_place(end)  # at last, as others read meanwhile
+        with self._fence:
+            self._memory[begin:end] = name
+            self._words[place] = len(name)
+            self._numbers[place + 1] = number
+        with self._fence:  # at last, as others read meanwhile; no processor changes their order
+            self._words[0] = _next_place(end)
 
     def _read_on(self) -> None:
         """What was written since the last time, by whoever it was."""
