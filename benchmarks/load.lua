@@ -31,6 +31,7 @@ function init(arguments)
   local head, body = read(arguments[1]), read(arguments[2])
   marker = arguments[4]
   left_in, figures_in = arguments[5], arguments[6]
+  asked = -1 -- wrk has one request made to look at, which it does not send
   queue, first, last = {}, 1, 0
   for token in read(arguments[3]):gmatch("[^\n]+") do
     last = last + 1
@@ -56,6 +57,7 @@ function init(arguments)
 end
 
 function request()
+  asked = asked + 1
   local token = queue[first]
   if not token then
     return build("none-is-left")
@@ -91,8 +93,10 @@ function done(summary, latency)
   local errors = summary.errors
   local figures = assert(io.open(thread:get("figures_in"), "wb"))
   figures:write(string.format(
-    '{"answers":%d,"seconds":%.6f,"refused":%d,"lost":%d,"p50_ms":%.4f,"p99_ms":%.4f}\n',
-    summary.requests, summary.duration / 1e6, errors.status,
+    '{"answers":%d,"unanswered":%d,"seconds":%.6f,"refused":%d,"lost":%d,'
+      .. '"p50_ms":%.4f,"p99_ms":%.4f}\n',
+    summary.requests, thread:get("asked") - summary.requests, summary.duration / 1e6,
+    errors.status,
     errors.connect + errors.read + errors.write + errors.timeout,
     latency:percentile(50) / 1e3, latency:percentile(99) / 1e3
   ))

@@ -30,7 +30,13 @@ class Load(msgspec.Struct, frozen=True):
     p99_ms: float
     """As wrk tells it: what waited behind a slow answer is counted in."""
     client_cpu_us: float = 0
-    """Of the load itself, an answer."""
+    """Of the load itself, a request."""
+    unanswered: int = 0
+    """Requests that were under way when the load ended. The server works for them all the same."""
+
+    @property
+    def asked(self) -> int:
+        return self.answers + self.unanswered
 
     @property
     def a_second(self) -> float:
@@ -61,7 +67,7 @@ def ask_for(
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         load = msgspec.json.decode(figures.read_bytes(), type=Load)
-    cost = (_used() - before) / max(load.answers, 1) * 1e6
+    cost = (_used() - before) / max(load.asked, 1) * 1e6
     return msgspec.structs.replace(load, client_cpu_us=cost)
 
 

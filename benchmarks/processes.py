@@ -8,16 +8,21 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["cpu_seconds", "largest_mb", "run", "serving", "tree_of"]
+__all__ = ["cpu_seconds", "largest_mb", "run", "serving", "tree_of", "until_still"]
 
 _STARTED_WITHIN: Final = 30
 _ENDED_WITHIN: Final = 10
 _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+
+_BETWEEN_LOOKS: Final = 0.2
+_LOOKS: Final = 100
+_HARDLY_ANY: Final = 0.1
+"""Of one core: what servers and databases do by themselves, and what counting in ticks hides."""
 
 
 def tree_of(pid: int) -> list[int]:
@@ -43,6 +48,23 @@ def _ticks(pid: int) -> int:
     except OSError:  # ended meanwhile: its parent tells
         return 0
     return sum(map(int, after_name.split()[11:15]))
+
+
+def until_still(used: Callable[[], float], wait: Callable[[float], None] = time.sleep) -> None:
+    """Wait until hardly any CPU is used any more, for 20 seconds at most: a server goes on with
+    requests after whoever made them has left.
+
+    Args:
+        used: tells the CPU seconds so far.
+        wait: lets so many seconds pass.
+    """
+    before = used()
+    for _ in range(_LOOKS):
+        wait(_BETWEEN_LOOKS)
+        now = used()
+        if now - before <= _HARDLY_ANY * _BETWEEN_LOOKS:
+            return
+        before = now
 
 
 def largest_mb(pid: int) -> float:

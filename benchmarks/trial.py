@@ -16,7 +16,7 @@ from tests.postgresql import Server, free_port
 from .contenders.model import Ask, Contender
 from .environments import Environment
 from .load import Load, ask_for
-from .processes import cpu_seconds, largest_mb, run, serving
+from .processes import cpu_seconds, largest_mb, run, serving, until_still
 
 __all__ = [
     "APART",
@@ -52,17 +52,19 @@ ASK_ABOUT: Final = 1000
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What a load cost."""
+    """What a load cost. All that was asked shares it, whether it was answered before the load ended
+    or not: what the server then does for the rest is counted, too.
+    """
 
     load: Load
     server_us: float
-    """CPU of all the server's processes, an answer."""
+    """CPU of all the server's processes, a request."""
     database_us: float
-    """CPU of all the database's processes, an answer; 0 where it is in the server."""
+    """CPU of all the database's processes, a request; 0 where it is in the server."""
     memory_mb: float
     """Of the largest process of the server, after the load."""
     wal_bytes: float
-    """Of PostgreSQL's log, an answer, without the images of whole pages after a checkpoint."""
+    """Of PostgreSQL's log, a request, without the images of whole pages after a checkpoint."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -99,12 +101,14 @@ class Trial:
         return list(map(Held, refresh, access))
 
     def ask(self, what: str, *, seconds: float, connections: int) -> Load:
-        """Ask for one thing for a while."""
+        """Ask for one thing for a while, and wait until the server has done with it."""
         ask = self.contender.asks[what]
-        return ask_for(
+        load = ask_for(
             seconds, ask, self.port, self._tokens(ask), connections=connections,
             core=self._load_core,
         )  # fmt: skip
+        until_still(lambda: cpu_seconds(self._pid) + cpu_seconds(self._postgres.pid))
+        return load
 
     def _tokens(self, ask: Ask) -> Path:
         """An access token is presented many times while it lives, so those of some users are, again
@@ -129,23 +133,23 @@ class Trial:
             cpu_seconds(self._postgres.pid) - database,
         )
         in_server = self.contender.database == "sqlite"
-        answers = max(load.answers, 1)
+        asked = max(load.asked, 1)
         return Cost(
             load,
-            server_us=server / answers * 1e6,
-            database_us=0 if in_server else database / answers * 1e6,
+            server_us=server / asked * 1e6,
+            database_us=0 if in_server else database / asked * 1e6,
             memory_mb=largest_mb(self._pid),
-            wal_bytes=0 if in_server else self._log_since(log) / answers,
+            wal_bytes=0 if in_server else self._log_since(log) / asked,
         )
 
     def statements(self, what: str) -> float:
-        """How many statements of PostgreSQL an answer takes, BEGIN and COMMIT among them."""
+        """How many statements of PostgreSQL a request takes, BEGIN and COMMIT among them."""
         self._run("ALTER SYSTEM RESET pg_stat_statements.track", "SELECT pg_reload_conf()")
         self._run("SELECT pg_sleep(0.2)", "SELECT pg_stat_statements_reset()")
         load = self.ask(what, seconds=_SECONDS_COUNTED, connections=32)
         counted = asyncio.run(self._postgres.fetch(_STATEMENTS.format(self._database)))
         self._run(*COUNT_NOTHING)
-        return int(counted) / max(load.answers, 1)
+        return int(counted) / max(load.asked, 1)
 
     def _run(self, *statements: str) -> None:
         asyncio.run(self._postgres.execute(*statements))
