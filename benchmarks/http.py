@@ -128,7 +128,8 @@ def _rows_of(
     number: int, contender: Contender, environment: Environment, postgres: Server
 ) -> Iterator[Row]:
     for workers in contender.workers:
-        loads, asked = (SECONDS, ASKED) if workers == 1 else ({32: SECONDS[32]}, ASKED[:2])
+        many, asked = (contender.connections, ASKED) if workers == 1 else ([32], ASKED[:2])
+        loads = {connections: SECONDS[connections] for connections in many}
         sessions = contender.sessions or SESSIONS
         with on_trial(
             contender, environment, postgres, workers=workers, sessions=sessions

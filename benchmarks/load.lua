@@ -4,7 +4,7 @@
 --
 -- Arguments: files with the head of the request, its body and the tokens; what precedes the next
 -- token in an answer ("" where the same one stays good); where to write the tokens that are left,
--- and where the figures.
+-- and where the figures; "once" where no token is to be presented a second time.
 
 local thread
 
@@ -31,6 +31,7 @@ function init(arguments)
   local head, body = read(arguments[1]), read(arguments[2])
   marker = arguments[4]
   left_in, figures_in = arguments[5], arguments[6]
+  again = marker == "" and arguments[7] ~= "once"
   asked = -1 -- wrk has one request made to look at, which it does not send
   queue, first, last = {}, 1, 0
   for token in read(arguments[3]):gmatch("[^\n]+") do
@@ -64,7 +65,7 @@ function request()
   end
   queue[first] = nil
   first = first + 1
-  if marker == "" then
+  if again then
     last = last + 1
     queue[last] = token
   end

@@ -47,8 +47,8 @@ def ask_for(
     seconds: float, ask: Ask, port: int, tokens: Path, *, connections: int, core: int | None = None
 ) -> Load:
     """Have so many connections ask one thing after the other for a while. ``tokens`` is a file with
-    one in a line; those that are good afterwards are in it then. With ``core`` the load runs on
-    that one alone.
+    one in a line; those that may be presented afterwards are in it then. With ``core`` the load
+    runs on that one alone.
     """
     with tempfile.TemporaryDirectory() as folder:
         head, body, figures = (Path(folder, name) for name in ("head", "body", "figures"))
@@ -61,7 +61,7 @@ def ask_for(
                 *pinned, "wrk", "--threads=1", f"--connections={connections}",
                 f"--duration={seconds:g}s", "--timeout=30s", f"--script={_SCRIPT}",
                 f"http://127.0.0.1:{port}", "--",
-                head, body, tokens, ask.next_after, tokens, figures,
+                head, body, tokens, ask.next_after, tokens, figures, "once" if ask.once else "",
             ],
             check=True,
             stdout=subprocess.DEVNULL,

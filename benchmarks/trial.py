@@ -20,7 +20,6 @@ from .processes import cpu_seconds, largest_mb, run, serving, until_still
 
 __all__ = [
     "APART",
-    "ASK_ABOUT",
     "COUNT_NOTHING",
     "SETTINGS",
     "Cost",
@@ -46,9 +45,6 @@ APART: Final = os.cpu_count() == 2
 
 _APPLICATIONS: Final = Path(__file__).with_name("contenders") / "applications"
 _SECONDS_COUNTED: Final = 1
-
-ASK_ABOUT: Final = 1000
-"""Users whose access tokens are presented."""
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -114,13 +110,13 @@ class Trial:
         """An access token is presented many times while it lives, so those of some users are, again
         and again; a refresh token once.
         """
-        file = self._folder / ask.presents
+        file, count = self._folder / ask.presents, self.contender.access_tokens
         if ask.presents != "access":
             return file
         some = self._folder / "some-access"
         if not some.exists():
             lines = file.read_text().splitlines(keepends=True)
-            some.write_text("".join(lines[:ASK_ABOUT]))
+            some.write_text("".join(lines[:count]))
         return some
 
     def cost(self, what: str, *, seconds: float, connections: int) -> Cost:

@@ -11,7 +11,7 @@ from . import (
     simplejwt,
     yardsticks,
 )
-from .keyturn import IN_WINDOW, KEYTURN, STORM, WITH_RETRIES
+from .keyturn import IN_WINDOW, KEYTURN, MORE_TOKENS, NEW_TOKENS, STORM, WITH_RETRIES
 
 __all__ = ["AS_THEY_COME", "CONTENDERS"]
 
@@ -29,6 +29,15 @@ _OTHERS = (
     fastapi_users.FASTAPI_USERS_DATABASE,
 )
 
-CONTENDERS = (*KEYTURN, IN_WINDOW, STORM, *_OTHERS, yardsticks.ECHO, yardsticks.TWO_STATEMENTS)
+CONTENDERS = (
+    *KEYTURN,
+    IN_WINDOW,
+    STORM,
+    MORE_TOKENS,
+    NEW_TOKENS,
+    *_OTHERS,
+    yardsticks.ECHO,
+    yardsticks.TWO_STATEMENTS,
+)
 AS_THEY_COME = (WITH_RETRIES, *_OTHERS, oauth_toolkit.OAUTH_TOOLKIT_WITH_GRACE)
 """Those whose rules are tried. Keyturn's are the same on every database and server."""

@@ -11,7 +11,7 @@ import msgspec
 
 from .model import PASSWORD, Ask, Contender
 
-__all__ = ["IN_WINDOW", "KEYTURN", "STORM", "WITH_RETRIES"]
+__all__ = ["IN_WINDOW", "KEYTURN", "MORE_TOKENS", "NEW_TOKENS", "STORM", "WITH_RETRIES"]
 
 _URL: Final = "https://keyturn.example.com"
 _FROM_PAGE: Final = f"Origin: {_URL}"
@@ -104,6 +104,26 @@ STORM: Final = msgspec.structs.replace(
     sessions=300,
 )
 """More sessions than connections, as no two requests present one token at once."""
+
+MORE_TOKENS: Final = msgspec.structs.replace(
+    KEYTURN[0],
+    name="Keyturn, tokens of 4 000 users",
+    design="the same check, of all tokens that were seeded",
+    asks={"check": _ASKS["check"]},
+    workers=(1,),
+    access_tokens=None,
+)
+
+NEW_TOKENS: Final = msgspec.structs.replace(
+    MORE_TOKENS,
+    name="Keyturn, tokens never seen before",
+    design="the same check, of tokens that are presented once: each signature is checked",
+    asks={"check": msgspec.structs.replace(_ASKS["check"], once=True)},
+    seed=("{bin}/python", "{app}", "sign", "{count}", "{folder}"),
+    sessions=150_000,
+    connections=(32,),
+)
+"""As many tokens as are presented in nine seconds by a machine that is twice as fast as most."""
 
 _AS_NOBODY_SET_IT: Final = {
     name: value for name, value in _ENVIRONMENT.items() if name != "KEYTURN_RETRY_WINDOW"

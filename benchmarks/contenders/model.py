@@ -7,10 +7,13 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["PASSWORD", "Ask", "Contender", "Packages"]
+__all__ = ["ACCESS_TOKENS", "PASSWORD", "Ask", "Contender", "Packages"]
 
 PASSWORD = "correct horse battery"
 """Of every user that is seeded, hashed as cheaply as the contender can: that is measured apart."""
+
+ACCESS_TOKENS = 1000
+"""So many are presented again and again, each of another user, where nothing else is said."""
 
 
 class Packages(msgspec.Struct, frozen=True):
@@ -40,6 +43,10 @@ class Ask(msgspec.Struct, frozen=True):
     """The body of a 2xx answer that refuses all the same, where there is such a one."""
     done_with: int | None = None
     """The status that tells of success, where it is none of 2xx."""
+    once: bool = False
+    """Whether no token is presented a second time, though it would be good. Who runs out of them is
+    refused.
+    """
 
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,4 +82,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     workers: Sequence[int] = (1,)
     sessions: int | None = None
     """How many are asked about, if not as many as of all."""
+    access_tokens: int | None = ACCESS_TOKENS
+    """How many of those that are seeded are presented; None: all of them."""
+    connections: Sequence[int] = (32, 1, 256)
+    """So many ask, of all that do, where there is one worker."""
     database: Literal["postgresql", "sqlite"] = "postgresql"

@@ -10,8 +10,9 @@ from typing import cast
 
 import msgspec
 import pytest
-from benchmarks.contenders.keyturn import KEYTURN
-from benchmarks.contenders.model import Contender
+from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders.keyturn import KEYTURN, MORE_TOKENS
+from benchmarks.contenders.model import ACCESS_TOKENS, Ask, Contender
 from benchmarks.load import Load
 from benchmarks.processes import until_still
 from benchmarks.trial import Trial
@@ -88,3 +89,24 @@ class _Asked(Trial):
 
     def _log_since(self, begin: str) -> int:
         return 4000
+
+
+@pytest.mark.parametrize(
+    ("contender", "count"), [(KEYTURN[0], ACCESS_TOKENS), (MORE_TOKENS, ACCESS_TOKENS + 5)]
+)
+def test_as_many_access_tokens_are_presented_as_is_said(
+    tmp_path: Path, contender: Contender, count: int
+) -> None:
+    """Those of some users, or of all who are there."""
+    (tmp_path / "access").write_text("token\n" * (ACCESS_TOKENS + 5))
+
+    presented = _Asked(contender, tmp_path)._tokens(Ask("GET", "/me", presents="access"))
+
+    assert len(presented.read_text().splitlines()) == count
+
+
+def test_everybody_is_asked_about_as_many_access_tokens() -> None:
+    """But where the name says otherwise."""
+    others = [each for each in CONTENDERS if not each.name.startswith("Keyturn, tokens")]
+
+    assert {each.access_tokens for each in others} == {ACCESS_TOKENS}

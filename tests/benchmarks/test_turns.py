@@ -30,7 +30,7 @@ def test_keyturn_comes_again_and_again() -> None:
         BETWEEN_MEASURES,
         BETWEEN_MEASURES + 1,
     }
-    assert [each.workers for each in again] == [(1,)] * 3
+    assert [each.workers for each in again] == [(1,)] * 4
 
 
 def test_a_selection_without_keyturn_is_measured_by_nobody() -> None:

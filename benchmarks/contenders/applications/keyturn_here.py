@@ -1,21 +1,25 @@
 """Keyturn as it is served, but for the hashing of passwords, which is measured apart.
 
-``seed COUNT FOLDER``, or any command of ``keyturn``. For servers other than its own, ``app`` is the
-ASGI application with the endpoints.
+``seed COUNT FOLDER``, ``sign COUNT FOLDER``, or any command of ``keyturn``. For servers other than
+its own, ``app`` is the ASGI application with the endpoints.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from keyturn.accounts import hashing
 from keyturn.accounts.argon2id import Argon2id
 from keyturn.cli import main
+from keyturn.core.access_token import mint
 from keyturn.core.model import Tokens
 from keyturn.integrations.asgi import App
 from keyturn.server.assembly import Parts, open_parts, wire_settings_of
@@ -45,6 +49,18 @@ async def seed(count: int, folder: Path) -> None:
         (folder / file).write_text("\n".join([*lines, ""]))
 
 
+async def sign(count: int, folder: Path) -> None:
+    """Sign in one user, and sign so many access tokens, of which no two are alike."""
+    parts = await open_parts(load_settings(os.environ), create=True)
+    async with parts.sessions as sessions:
+        said = sessions.verify((await _sign_in(parts, "user0@example.com")).access_token)
+        key = sessions.keyring.signing_key(sessions.now())
+        with (folder / "access").open("w") as file:
+            for _ in range(count):
+                another = replace(said, token_id=secrets.token_urlsafe(12))
+                print(mint(key, sessions.issuer, sessions.audience, another), file=file)
+
+
 async def _sign_in(parts: Parts, name: str) -> Tokens:
     username = name.partition("@")[0]
     await parts.accounts.register(username, name, f"The {username}", PASSWORD)
@@ -66,7 +82,7 @@ async def opening() -> AsyncIterator[Endpoints]:
 app = App.opened_by(opening)
 
 if __name__ == "__main__":
-    if sys.argv[1] == "seed":
-        asyncio.run(seed(int(sys.argv[2]), Path(sys.argv[3])))
+    if seeding := {"seed": seed, "sign": sign}.get(sys.argv[1]):
+        asyncio.run(seeding(int(sys.argv[2]), Path(sys.argv[3])))
     else:
         main()
