@@ -101,9 +101,11 @@ STORM: Final = msgspec.structs.replace(
     IN_WINDOW,
     name="Keyturn, a storm in the window",
     design="the same, but of a few sessions, again and again within a second",
-    sessions=300,
+    sessions=600,
 )
-"""More sessions than connections, as no two requests present one token at once."""
+"""More sessions than connections, as no two requests present one token at once, and each load ends
+with as many as are lost.
+"""
 
 MORE_TOKENS: Final = msgspec.structs.replace(
     KEYTURN[0],
