@@ -46,6 +46,6 @@ FLASK_JWT: Final = Contender(
             f'{{"name":"{{token}}","password":"{PASSWORD}"}}',
             presents="name",
         ),
-        "logout": Ask("DELETE", "/logout", _BEARER),
+        "logout": Ask("DELETE", "/logout", _BEARER, presents="access"),
     },
 )
