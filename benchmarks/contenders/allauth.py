@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from .model import PASSWORD, Ask, Contender, Packages
 from .python import DJANGO, SEED, gunicorn
 
-__all__ = ["ALLAUTH"]
+__all__ = ["ALLAUTH", "ALLAUTH_STATEFUL"]
 
 _JSON: Final = ("Content-Type: application/json",)
 _BEARER: Final = ("Authorization: Bearer {token}",)
@@ -30,6 +32,7 @@ ALLAUTH: Final = Contender(
     application="django_allauth.py",
     seed=SEED,
     serve=gunicorn("django_allauth"),
+    environment={"STATEFUL": ""},
     asks={
         "exchange": Ask(
             "POST",
@@ -51,4 +54,11 @@ ALLAUTH: Final = Contender(
             "DELETE", "/_allauth/app/v1/auth/session", _BEARER, presents="access", done_with=401
         ),
     },
+)
+
+ALLAUTH_STATEFUL: Final = msgspec.structs.replace(
+    ALLAUTH,
+    name="django-allauth, headless, stateful validation",
+    design=f"{ALLAUTH.design}; a check looks up Django's session, too",
+    environment={"STATEFUL": "1"},
 )
