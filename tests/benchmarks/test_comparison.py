@@ -1,4 +1,4 @@
-"""What is compared is alike, may be quoted, and is set in proportion round by round."""
+"""What is compared is alike, may be quoted, and is set beside what was measured around it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,28 @@ def test_a_ratio_is_one_of_the_same_round() -> None:
     assert other.ratio == Spread(2, 2, 2)
 
 
-def test_a_ratio_is_one_to_what_is_usual_in_its_round() -> None:
-    """Where Keyturn was measured again and again: a slow moment of its own flatters nobody."""
-    rows = [row(server_us=us, database_us=0) for us in (100, 110, 900)]
+def test_a_ratio_is_one_to_keyturn_just_before_and_just_after() -> None:
+    """A machine that becomes slower in the middle of a round makes nobody look slower."""
+    early, late = (row(server_us=us, database_us=0) for us in (100, 300))
+    others = [row("other", server_us=us, database_us=0) for us in (400, 600)]
 
-    *_, other = compared([*rows, row("other", server_us=990, database_us=0)], "exchange")
+    *_, other = compared([early, early, others[0], late, late, others[1]], "exchange")
 
-    assert other.ratio == Spread(9, 9, 9)
+    assert other.ratio == Spread(2, 2, 2)
+
+
+def test_a_late_answer_is_told_of_enough_of_them_only() -> None:
+    """The 99th of a hundred is one of ten at least."""
+    (few,) = compared([_with_answers(999)], "exchange")
+    (many,) = compared([_with_answers(1000)], "exchange")
+
+    assert (few.p99_ms, many.p99_ms) == (None, 20)
+
+
+def _with_answers(count: int) -> Row:
+    usual = row()
+    load = msgspec.structs.replace(usual.cost.load, answers=count)
+    return msgspec.structs.replace(usual, cost=msgspec.structs.replace(usual.cost, load=load))
 
 
 def test_who_takes_the_least_comes_first() -> None:
@@ -86,9 +101,7 @@ def test_a_load_with_a_bad_answer_is_left_out(bad: Row) -> None:
 
 def test_a_load_without_answers_is_left_out() -> None:
     """It says nothing at all."""
-    silent = row()
-    load = msgspec.structs.replace(silent.cost.load, answers=0)
-    silent = msgspec.structs.replace(silent, cost=msgspec.structs.replace(silent.cost, load=load))
+    silent = _with_answers(0)
 
     assert compared([silent], "exchange") == []
     assert unfit([silent]) == [silent]
