@@ -61,32 +61,32 @@ def _spent(each: Compared) -> tuple[float, float]:
 
 
 def latency(what: str, lines: Sequence[Compared]) -> str:
-    """From the median to the 99th of a hundred, on a logarithmic scale."""
+    """From the median to the 99th of a hundred, if that is known, on a logarithmic scale."""
     title = f"How long {what} takes"
-    ranges = [(each, _range(each)) for each in lines]
-    least, most = _decades([figure for _, ends in ranges for figure in ends])
+    ranges = [(each, each.median(lambda row: row.cost.load.p50_ms), each.p99_ms) for each in lines]
+    least, most = _decades([figure for _, *ends in ranges for figure in ends if figure])
     scale = FIGURES_WIDE / (most - least)
 
     def x(ms: float) -> float:
         return FIGURES_AT + scale * (math.log10(ms) - least)
 
-    parts = [*_heads(title, "milliseconds, from the median to the 99th of a hundred; log scale")]
+    parts = [*_heads(title, _HOW_LATE)]
     bottom = TOP + ROW * len(lines)
     for decade in range(least, most + 1):
         parts.extend(_grid(x(10.0**decade), bottom, _label(decade)))
-    for number, (each, (median, late)) in enumerate(ranges):
+    for number, (each, median, late) in enumerate(ranges):
         y, kind = TOP + ROW * number, _kind(each)
+        end = x(late) if late else x(median) + 2
+        told = f"{median:.1f} to {late:.1f}" if late else f"{median:.1f}"
         parts.append(words(12, y + 15, each.contender, kind))
-        parts.append(bar(x(median), y, x(late) - x(median), "range"))
-        parts.append(words(x(late) + 6, y + 15, f"{median:.1f} to {late:.1f}", kind))
+        parts.append(bar(x(median), y, end - x(median), "range"))
+        parts.append(words(end + 6, y + 15, told, kind))
     return _document(title, parts, len(lines))
 
 
-def _range(each: Compared) -> tuple[float, float]:
-    return (
-        each.median(lambda row: row.cost.load.p50_ms),
-        each.median(lambda row: row.cost.load.p99_ms),
-    )
+_HOW_LATE: Final = (
+    "milliseconds, from the median to the 99th of a hundred where enough were counted; log scale"
+)
 
 
 def _decades(figures: Sequence[float]) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from tests.postgresql import binaries
 
 from .measure import calibration_us
 
-__all__ = ["PAGE", "PICTURES", "Machine", "fill", "save", "table", "this_machine"]
+__all__ = ["PAGE", "PICTURES", "Machine", "commit_of", "fill", "save", "table", "this_machine"]
 
 _ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = _ROOT / "benchmarks" / "results"
@@ -35,6 +35,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     postgresql: str
     wrk: str
+    commit: str = "unknown"
+    """What was checked out, and whether that was changed."""
     calibration_us: float
     """Of the loop by which runs are compared, before this one."""
     packages: Mapping[str, Mapping[str, str]] = {}
@@ -50,15 +52,26 @@ def this_machine(packages: Mapping[str, Mapping[str, str]] | None = None) -> Mac
         node=_first(r"v([\d.]+)", _told("node", "--version")),
         postgresql=_first(r"([\d.]+)", _told(binaries() / "postgres", "--version")),
         wrk=_first(r"wrk (\S+)", _told("wrk", "--version")),
+        commit=commit_of(_ROOT),
         calibration_us=calibration_us(),
         packages=packages or {},
     )
 
 
+def commit_of(root: Path) -> str:
+    """What is checked out there, and whether it is changed; what a run writes does not count."""
+    git = ("git", "-C", root)
+    name = _first(r"(\w+)", _told(*git, "rev-parse", "--short=12", "HEAD"))
+    changes = _told(*git, "status", "--porcelain", "--", ".", ":!docs", ":!benchmarks/results")
+    return f"{name}, changed" if changes else name
+
+
 def _told(*command: str | Path) -> str:
     """What a program prints, if it is there; wrk tells its version and fails."""
     try:
-        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
+        return subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
+        ).stdout
     except FileNotFoundError:
         return ""
 

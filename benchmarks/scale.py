@@ -33,7 +33,7 @@ from .measure import heading, median_of
 from .plans import WHOLE, postgres_plans, sqlite_plans
 from .processes import cpu_seconds, largest_mb
 from .report import fill, save, table, this_machine
-from .tables import number
+from .tables import number, where
 from .turning import ROUNDS, Callers, Clocks, a_round, sessions_on
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -71,7 +71,7 @@ def run() -> None:
         ]
         memory = runner.run(_show_memory(server))
     save("scale", machine, [*figures, *memory])
-    fill("scale", f"{_table_of(figures)}\n\n{_told_of(memory)}")
+    fill("scale", f"{where(machine)}\n\n{_table_of(figures)}\n\n{_told_of(memory)}")
 
 
 def _table_of(figures: Sequence[Figure]) -> str:

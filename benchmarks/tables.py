@@ -10,7 +10,7 @@ from .comparison import Compared, Row, Spread, compared, spread_of, total_us, un
 from .correctness import AT_ONCE, LATE, RACES, SOON, Logout, Race, Theft
 from .report import Machine, table
 
-__all__ = ["behaviour", "costs", "given_up", "number", "ran_on", "with_spread"]
+__all__ = ["behaviour", "costs", "given_up", "number", "ran_on", "where", "with_spread"]
 
 _TITLES: Final = {
     "exchange": "An exchange",
@@ -23,19 +23,31 @@ _NOT_OFFERED: Final = "not offered"
 
 def ran_on(machine: Machine, rows: Sequence[Row]) -> str:
     """In a sentence, and the versions of everything."""
-    loops = [row.calibration_us for row in rows]
     packages = [
         f"- `{program}`: {', '.join(f'{name} {version}' for name, version in versions.items())}"
         for program, versions in machine.packages.items()
     ]
-    where = (
+    versions = ["<details><summary>Versions</summary>", "", *packages, "", "</details>"]
+    told = where(machine, [row.calibration_us for row in rows], _rounds(rows))
+    return "\n".join([told, "", *versions])
+
+
+def where(machine: Machine, loops: Sequence[float] = (), rounds: str = "") -> str:
+    """In a sentence, and what of Keyturn was measured: runs are compared where these are alike.
+
+    Args:
+        machine: it.
+        loops: microseconds of the calibration loop while it ran, if more than once.
+        rounds: how many, if that is to be said.
+    """
+    run = "; ".join(filter(None, [f"commit {machine.commit}", rounds]))
+    calibration = spread_of(loops or [machine.calibration_us])
+    took = with_spread(calibration, 1) if loops else number(calibration.median, 1)
+    return (
         f"{machine.cpu}, {machine.cores} cores, Linux {machine.kernel}, PostgreSQL "
         f"{machine.postgresql}, Python {machine.python}, Node.js {machine.node}, wrk "
-        f"{machine.wrk}; {_rounds(rows)}. The calibration loop took "
-        f"{with_spread(spread_of(loops), 1)} µs."
+        f"{machine.wrk}; {run}. The calibration loop took {took} µs."
     )
-    versions = ["<details><summary>Versions</summary>", "", *packages, "", "</details>"]
-    return "\n".join([where, "", *versions])
 
 
 def _rounds(rows: Sequence[Row]) -> str:
@@ -48,7 +60,7 @@ def costs(rows: Sequence[Row]) -> str:
     sections = [_long(rows, asked) for asked in _TITLES]
     sections += [
         _short(rows, asked, connections, workers)
-        for asked in ("exchange", "check")
+        for asked in _TITLES
         for connections, workers in ((1, 1), (256, 1), (32, 2))
     ]
     return "\n\n".join([*filter(None, sections), *_not_quoted(rows)])
@@ -77,13 +89,17 @@ def _long_line(each: Compared) -> list[str]:
         _ratio(each.ratio),
         with_spread(each.spread(lambda row: row.cost.load.a_second)),
         number(each.median(lambda row: row.cost.load.p50_ms), 2),
-        number(each.median(lambda row: row.cost.load.p99_ms), 2),
+        _late(each),
         f"{server} + {database}" if in_postgres else server,
         number(each.median(lambda row: row.cost.memory_mb)),
         _NONE if each.statements is None else number(each.statements, 1),
         number(each.median(lambda row: row.cost.wal_bytes)) if in_postgres else _NONE,
         f"{100 * each.median(_share_of_load):.0f} %",
     ]
+
+
+def _late(each: Compared) -> str:
+    return _NONE if each.p99_ms is None else number(each.p99_ms, 2)
 
 
 def _share_of_load(row: Row) -> float:
@@ -99,7 +115,7 @@ def _short(rows: Sequence[Row], asked: str, connections: int, workers: int) -> s
             _ratio(each.ratio),
             with_spread(each.spread(lambda row: row.cost.load.a_second)),
             number(each.median(lambda row: row.cost.load.p50_ms), 2),
-            number(each.median(lambda row: row.cost.load.p99_ms), 2),
+            _late(each),
             number(each.median(total_us)),
         ]
         for each in compared(rows, asked, connections=connections, workers=workers)

@@ -64,6 +64,18 @@ def test_bars_are_as_long_as_what_they_cost() -> None:
     assert float(database[1].get("x", 0)) == pytest.approx(ends, abs=0.2)
 
 
+def test_where_too_few_answered_the_middle_alone_is_drawn() -> None:
+    """What is not known has no end that could be shown."""
+    few = _taking("few", 5, 99)
+    load = msgspec.structs.replace(few.cost.load, answers=300)
+    few = msgspec.structs.replace(few, cost=msgspec.structs.replace(few.cost, load=load))
+    picture = ET.fromstring(latency("an exchange", compared([few], "exchange")))
+
+    words = {text.text for text in picture.iter(f"{SVG}text")}
+    assert "5.0" in words
+    assert [_wide(each) for each in _bars(picture, "range")] == [2]
+
+
 def test_ranges_are_as_long_as_their_ratio() -> None:
     """From 1 to 10 as from 10 to 100, as the scale is a logarithmic one."""
     rows = [_taking(MEASURE, 1, 10), _taking("other", 10, 100)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
-from benchmarks.report import PAGE, Machine, fill, save, table, this_machine
+from benchmarks.report import PAGE, Machine, commit_of, fill, save, table, this_machine
 
 from tests.benchmarks.loads import row
 
@@ -97,6 +98,30 @@ def test_a_machine_knows_itself() -> None:
     assert machine.cores >= 1
     assert int(machine.postgresql.partition(".")[0]) >= 13
     assert machine.calibration_us > 0
+
+
+def test_figures_are_told_with_what_was_measured(tmp_path: Path) -> None:
+    """And whether that was changed since: what a run writes itself is no change."""
+    git = ("git", "-C", tmp_path, "-c", "user.name=A", "-c", "user.email=a@example.com")
+    for name in ("src", "docs", "benchmarks/results"):
+        (tmp_path / name).mkdir(parents=True)
+    for command in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "The first")):
+        subprocess.run([*git, *command], check=True)
+    as_committed = commit_of(tmp_path)
+
+    (tmp_path / "docs" / "page.md").write_text("figures")
+    (tmp_path / "benchmarks" / "results" / "some.json").write_text("{}")
+    after_a_run = commit_of(tmp_path)
+    (tmp_path / "src" / "some.py").write_text("changed")
+
+    assert len(as_committed) == 12
+    assert after_a_run == as_committed
+    assert commit_of(tmp_path) == f"{as_committed}, changed"
+
+
+def test_without_a_repository_no_commit_is_known(tmp_path: Path) -> None:
+    """As where the source came in an archive."""
+    assert commit_of(tmp_path) == "unknown"
 
 
 def test_figures_stand_on_the_right() -> None:

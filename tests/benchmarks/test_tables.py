@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from benchmarks.correctness import Logout, Race, Theft
 from benchmarks.report import Machine
@@ -35,17 +36,30 @@ def test_a_line_tells_what_an_answer_costs() -> None:
     assert lines[MEASURE][-1] == "50 %"
 
 
+def test_where_few_answered_nothing_is_told_of_the_latest() -> None:
+    """Three of them are no hundredth part."""
+    few = row("other", asked="login", connections=256)
+    load = msgspec.structs.replace(few.cost.load, answers=300)
+    few = msgspec.structs.replace(few, cost=msgspec.structs.replace(few.cost, load=load))
+
+    text = costs([few])
+
+    assert text.startswith("### A login without its hashing, 256 connections")
+    assert _lines(text)["other"][2:4] == ["7.50", "-"]
+
+
 def test_where_it_ran_is_said_once() -> None:
     """With every version, and how alike the machine was to itself."""
     machine = Machine(
         cpu="a processor", cores=2, kernel="6.1", python="3.11", node="20.1", postgresql="15.2",
-        wrk="4.1", calibration_us=10, packages={"app": {"library": "1.2", "other": "3"}},
+        wrk="4.1", commit="abc", calibration_us=10,
+        packages={"app": {"library": "1.2", "other": "3"}},
     )  # fmt: skip
     text = ran_on(machine, [row(), row(round=2)])
 
     assert text.startswith(
         "a processor, 2 cores, Linux 6.1, PostgreSQL 15.2, Python 3.11, Node.js 20.1, wrk 4.1; "
-        "2 rounds. The calibration loop took 10.0 (10.0 to 10.0) µs."
+        "commit abc; 2 rounds. The calibration loop took 10.0 (10.0 to 10.0) µs."
     )
     assert "- `app`: library 1.2, other 3" in text
 
