@@ -16,19 +16,19 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Final
 
 import msgspec
 from tests.postgresql import Server, running
 
 from . import layers
-from .comparison import spread_of
 from .contenders.keyturn import KEYTURN
 from .environments import installed
 from .layers import CALLERS, LEAVES, Round
-from .measure import heading, median_of
+from .measure import heading
 from .report import fill, save, table, this_machine
-from .tables import with_spread
+from .tables import number, where
 from .trial import APART, COUNT_NOTHING, SETTINGS, Trial, new_database, on_trial
 from .turning import ROUNDS
 
@@ -60,7 +60,7 @@ def run() -> None:
     pieces = taken_apart(_measure())
     print(text := shown_pieces(pieces))
     save("micro", machine, pieces)
-    fill("micro", text)
+    fill("micro", f"{where(machine)}\n\n{text}")
 
 
 def _measure() -> list[Round]:
@@ -208,5 +208,7 @@ def _named(piece: Piece) -> str:
 
 
 def _figures(cpu_us: Sequence[float], whole: Sequence[float]) -> list[str]:
-    share = median_of(cpu_us) / median_of(whole)
-    return [with_spread(spread_of(cpu_us), 1), "-" if share > 1 else f"{100 * share:.0f} %"]
+    """The mean, as only means of the pieces make that of the whole; and its share."""
+    mean, share = fmean(cpu_us), fmean(cpu_us) / fmean(whole)
+    ends = " to ".join(number(end(cpu_us), 1) for end in (min, max))
+    return [f"{number(mean, 1)} ({ends})", "-" if share > 1 else f"{100 * share:.0f} %"]

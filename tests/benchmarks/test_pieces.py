@@ -39,6 +39,21 @@ def test_parts_make_their_piece() -> None:
     assert sum(each.cpu_us[0] for each in pieces if each.of == pieces[0].what) == 60
 
 
+def test_shares_of_the_pieces_make_a_hundred() -> None:
+    """Also where the rounds differ, and each piece is largest in another one of them."""
+    rounds = [
+        {**_ROUND, "turn": 100.0}, {**_ROUND, "live exchange": 300.0},
+        {**_ROUND, "turn in memory": 20.0, "turn over HTTP": 130.0},
+    ]  # fmt: skip
+    exchange, _, _ = shown_pieces(taken_apart(rounds)).partition("### An authenticated")
+
+    lines = [line.strip("| ").split(" | ") for line in exchange.splitlines() if "%" in line]
+    shares = {name: int(share.removesuffix(" %")) for name, _, share in lines}
+    assert shares.pop("**all**") == 100
+    pieces = [share for name, share in shares.items() if not name.startswith("—")]
+    assert sum(pieces) == pytest.approx(100, abs=len(pieces) / 2)
+
+
 def test_a_table_tells_shares_of_the_whole() -> None:
     """And no share of what is not in it: a token is seen before, or it is not."""
     shown = shown_pieces(taken_apart([_ROUND]))
