@@ -1,5 +1,6 @@
-"""The least that a database can do for an exchange: find one row by its key, compare what is held,
-write what is held from now on, and have it on the disk. It knows no rules and answers nobody.
+"""The plain way of an exchange in a database: find one row by its key, compare what is held, write
+what is held from now on, and have it on the disk, each by itself. It knows no rules and answers
+nobody.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What this machine could do at best, and how far Keyturn is from it.
+"""Keyturn beside the plain way on this machine: one thing at a time, and each written by itself.
 
 Both are measured in the same rounds, one right after the other, and set in proportion round by
 round: so a ratio is steady where a time is not.
@@ -31,7 +31,7 @@ from .measure import heading, in_turns_us, median_of, ratios, shown
 from .postgres import log_position, show_alone, written_since
 from .processes import cpu_seconds
 from .report import fill, save, table, this_machine
-from .tables import number, with_spread
+from .tables import number, where, with_spread
 from .turning import ROUNDS, SECONDS, Callers, Clocks, a_round, sessions_on
 
 CLIENTS = 32
@@ -40,18 +40,18 @@ CHECKS = 200
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One figure of Keyturn, and the limit of the machine in the same rounds."""
+    """One figure of Keyturn, and that of the plain way in the same rounds."""
 
     what: str
     beside: str
-    """What sets the limit; empty where nothing does."""
+    """What is the plain way; empty where there is none."""
     keyturn: Sequence[float]
-    limit: Sequence[float] = ()
+    plain: Sequence[float] = ()
     digits: int = 0
 
     @property
     def ratios(self) -> Sequence[float]:
-        return ratios(self.keyturn, self.limit) if self.limit else ()
+        return ratios(self.keyturn, self.plain) if self.plain else ()
 
 
 def run() -> None:
@@ -67,17 +67,17 @@ def run() -> None:
             *runner.run(_beside_sqlite(Path(folder))),
         ]
     save("limits", machine, rows)
-    fill("limits", _table_of(rows))
+    fill("limits", f"{where(machine)}\n\n{_table_of(rows)}")
 
 
 def _table_of(rows: Sequence[Row]) -> str:
     return table(
-        ("", "the limit is", "Keyturn", "the limit", "ratio"), [_line(row) for row in rows]
+        ("", "the plain way is", "Keyturn", "the plain way", "ratio"), [_line(row) for row in rows]
     )
 
 
 def _line(row: Row) -> list[str]:
-    figures = ((row.keyturn, row.digits), (row.limit, row.digits), (row.ratios, 2))
+    figures = ((row.keyturn, row.digits), (row.plain, row.digits), (row.ratios, 2))
     return [row.what, row.beside or "-", *(_cell(each, digits) for each, digits in figures)]
 
 
@@ -112,11 +112,11 @@ async def _beside_pgbench(server: Server, folder: Path) -> list[Row]:
     await connection.execute("CREATE EXTENSION pg_walinspect")
     async with sessions_on(await open_store(url, create=True)) as sessions:
         few, many = [await Callers.sign_in(sessions, count) for count in (CLIENTS, MANY)]
-        at_best = await _AtBest.made(server, url, folder, connection)
+        plain = await _Plain.made(server, url, folder, connection)
         clocks = {"PostgreSQL": lambda: cpu_seconds(server.pid)}
         bare, ours, of_many = [], [], []
         for _ in range(ROUNDS):
-            bare.append(await at_best.swaps())
+            bare.append(await plain.swaps())
             ours.append(await _turns(sessions, few, clocks, connection))
             of_many.append(await _turns(sessions, many, clocks, connection))
         _show_distance(bare, ours, of_many)
@@ -145,7 +145,7 @@ def _rows_beside_pgbench(
         yield Row(named, "", _of(swaps, "a_commit"), digits=1)
 
 
-class _AtBest:
+class _Plain:
     """pgbench, without what it costs to connect."""
 
     def __init__(self, server: Server, pgbench: Pgbench, connection: Any) -> None:
@@ -155,14 +155,14 @@ class _AtBest:
         self._connecting = 0.0
 
     @classmethod
-    async def made(cls, server: Server, url: str, folder: Path, connection: Any) -> _AtBest:
+    async def made(cls, server: Server, url: str, folder: Path, connection: Any) -> _Plain:
         pgbench = Pgbench(server, url, folder, CLIENTS)
         await pgbench.make_table(connection)
-        at_best = cls(server, pgbench, connection)
+        plain = cls(server, pgbench, connection)
         await pgbench.run(connection, "--transactions=1")
-        connecting = [await at_best._run("--transactions=1") for _ in range(ROUNDS)]
-        at_best._connecting = median_of([cpu for *_, cpu in connecting])
-        return at_best
+        connecting = [await plain._run("--transactions=1") for _ in range(ROUNDS)]
+        plain._connecting = median_of([cpu for *_, cpu in connecting])
+        return plain
 
     async def swaps(self) -> _Swaps:
         before = await log_position(self._connection)

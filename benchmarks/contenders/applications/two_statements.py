@@ -1,5 +1,5 @@
-"""The echo of ``echo.py``, and the least that a database has to do for an exchange: one row read by
-its key, and one written, as two statements and on the disk.
+"""The echo of ``echo.py``, and the plain way of an exchange in a database: one row read by its key,
+and one written, as two statements and on the disk.
 
 ``seed COUNT FOLDER``; uvicorn serves ``app``.
 """
