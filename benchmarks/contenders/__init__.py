@@ -39,5 +39,13 @@ CONTENDERS = (
     yardsticks.ECHO,
     yardsticks.TWO_STATEMENTS,
 )
-AS_THEY_COME = (WITH_RETRIES, *_OTHERS, oauth_toolkit.OAUTH_TOOLKIT_WITH_GRACE)
-"""Those whose rules are tried. Keyturn's are the same on every database and server."""
+AS_THEY_COME = (
+    WITH_RETRIES,
+    *_OTHERS,
+    allauth.ALLAUTH_STATEFUL,
+    oauth_toolkit.OAUTH_TOOLKIT_PROTECTED,
+    oauth_toolkit.OAUTH_TOOLKIT_WITH_GRACE,
+)
+"""Those whose rules are tried: as they come, and with settings that change them. Keyturn's are the
+same on every database and server.
+"""

@@ -1,5 +1,6 @@
-"""django-oauth-toolkit, with a public client: with no grace for a rotated token, as it comes, and
-with ten seconds of it, in which it repeats its answer.
+"""django-oauth-toolkit, with a public client: as it comes, with no grace for a rotated token and no
+reuse protection; with that protection, by which a token that comes back ends its session; and with
+ten seconds of grace besides, in which it repeats its answer.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from urllib.parse import quote_plus
 from .model import PASSWORD, Ask, Contender, Packages
 from .python import DJANGO, SEED, gunicorn
 
-__all__ = ["OAUTH_TOOLKIT", "OAUTH_TOOLKIT_WITH_GRACE"]
+__all__ = ["OAUTH_TOOLKIT", "OAUTH_TOOLKIT_PROTECTED", "OAUTH_TOOLKIT_WITH_GRACE"]
 
 _FORM: Final = ("Content-Type: application/x-www-form-urlencoded",)
 
 
-def _contender(name: str, grace_seconds: int) -> Contender:
+def _contender(name: str, *, protected: bool = True, grace_seconds: int = 0) -> Contender:
     return Contender(
         name=name,
         design="opaque tokens; a check looks up the token, its client and its user; an exchange "
@@ -25,7 +26,10 @@ def _contender(name: str, grace_seconds: int) -> Contender:
         seed=SEED,
         serve=gunicorn("django_oauth_toolkit"),
         asks=_ASKS,
-        environment={"GRACE_SECONDS": str(grace_seconds)},
+        environment={
+            "REUSE_PROTECTION": "1" if protected else "",
+            "GRACE_SECONDS": str(grace_seconds),
+        },
     )
 
 
@@ -71,5 +75,8 @@ _ASKS: Final = {
     ),
 }
 
-OAUTH_TOOLKIT: Final = _contender("django-oauth-toolkit", 0)
-OAUTH_TOOLKIT_WITH_GRACE: Final = _contender("django-oauth-toolkit, 10 s of grace", 10)
+OAUTH_TOOLKIT: Final = _contender("django-oauth-toolkit", protected=False)
+OAUTH_TOOLKIT_PROTECTED: Final = _contender("django-oauth-toolkit, reuse protection")
+OAUTH_TOOLKIT_WITH_GRACE: Final = _contender(
+    "django-oauth-toolkit, reuse protection, 10 s of grace", grace_seconds=10
+)

@@ -1,7 +1,8 @@
 """django-oauth-toolkit, with a public client, which has no secret to hash and to compare.
 
 ``GRACE_SECONDS`` says how long a refresh token that has been rotated is answered still, by the
-tokens that it was exchanged for.
+tokens that it was exchanged for; ``REUSE_PROTECTION``, whether one that comes later ends its
+session.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ configure(
         "ACCESS_TOKEN_EXPIRE_SECONDS": int(ACCESS_LIFETIME.total_seconds()),
         "ROTATE_REFRESH_TOKEN": True,
         "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": int(os.environ["GRACE_SECONDS"]),
-        "REFRESH_TOKEN_REUSE_PROTECTION": True,  # its own checks for production ask for it
+        # False by itself, though its own checks for production ask for it.
+        "REFRESH_TOKEN_REUSE_PROTECTION": bool(os.environ["REUSE_PROTECTION"]),
         # They ask for tokens that are stored hashed, too. But then a token that is presented
         # several times at once is answered by 500: the tokens to repeat are not known any more.
         "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": False,
