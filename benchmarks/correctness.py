@@ -93,6 +93,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 def measure(contenders: Sequence[Contender], environments: Mapping[str, Environment]) -> list[Row]:
     """Try all of them, which takes two minutes and the time in which they start."""
+    if not contenders:
+        return []
     with running(*SETTINGS) as postgres, ExitStack() as stack:
         trials = []
         for contender in contenders:

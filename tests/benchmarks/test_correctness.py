@@ -14,6 +14,7 @@ from benchmarks.correctness import (
     Theft,
     judge_race,
     lost,
+    measure,
     theft,
 )
 
@@ -105,6 +106,11 @@ def test_a_lost_answer_logs_out_as_the_rule_has_it(
         server = rule()
 
         assert lost(seconds)(server.exchange, server.until, "0") is goes_on
+
+
+def test_a_selection_of_which_nobody_has_rules_is_not_tried() -> None:
+    """Such as that of one row of the costs."""
+    assert measure([], {}) == []
 
 
 def test_successors_are_counted_once_and_tried_in_turn() -> None:
