@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -246,7 +247,7 @@ def test_the_list_tells_when_a_key_signs_and_until_when_it_checks(keyturn: Comma
 
     keyturn.meanwhile(publish)
     before = keyturn.rows("keys", "list")
-    keyturn("keys", "retire", "later")
+    keyturn.told("keys", "retire", "--yes", "later")
     keyturn.told("keys", "rotate")
     after = keyturn.rows("keys", "list")
 
@@ -260,7 +261,7 @@ def test_the_list_tells_when_a_key_signs_and_until_when_it_checks(keyturn: Comma
 
 
 def test_a_damaged_key_is_listed_and_retired(keyturn: Command) -> None:
-    """E4: with whatever stands in its row; the doctor has named it, and finds nothing after."""
+    """E4: with whatever stands in its row; the doctor has said how, and finds nothing after."""
     [good] = keyturn.rows("keys", "list")
 
     async def plant(parts: Parts) -> None:
@@ -271,10 +272,11 @@ def test_a_damaged_key_is_listed_and_retired(keyturn: Command) -> None:
     keyturn.meanwhile(plant)
     listed = keyturn.rows("keys", "list")
     doctor = keyturn("doctor").output
-    retired = keyturn.told("keys", "retire", "-the-damaged")
+    retired = keyturn.told("keys", "retire", "--yes", "--", "-the-damaged")
 
     assert listed[1]["signsFrom"] == "9999-12-31T23:59:59Z"
     assert "WRONG signing key -the-damaged" in doctor
+    assert "or the key damaged: `keyturn keys retire -- -the-damaged`" in doctor
     assert retired == "Retired key -the-damaged; tokens that it signed are refused.\n"
     assert keyturn.rows("keys", "list") == [good]
     assert keyturn.told("doctor").count("WRONG") == 0
@@ -330,17 +332,28 @@ def test_in_an_emergency_the_new_key_is_the_only_one_at_once(keyturn: Command) -
 
 def test_a_key_is_not_added_under_a_foreign_secret(keyturn: Command) -> None:
     """It would be one that no server opens."""
-    [kid] = [row["kid"] for row in keyturn.rows("keys", "list")]
+    before = keyturn.rows("keys", "list")
     foreign = {"KEYTURN_SECRET": "another-secret-of-thirty-two-bytes"}
     results = [
-        keyturn("keys", *arguments, **foreign)
-        for arguments in (("rotate",), ("rotate", "--now"), ("retire", kid))
+        keyturn("keys", *arguments, **foreign) for arguments in (("rotate",), ("rotate", "--now"))
     ]
 
     for result in results:
         assert result.exit_code == 2
         assert result.stderr.startswith("Error: KEYTURN_SECRET or KEYTURN_SECRET_FILE: none of")
-    assert len(keyturn.rows("keys", "list")) == 1
+    assert keyturn.rows("keys", "list") == before
+
+
+def test_a_key_that_no_secret_opens_is_not_dropped_unasked(keyturn: Command) -> None:
+    """The secret may only be missing here, and the question says so."""
+    [key] = keyturn.rows("keys", "list")
+    foreign = {"KEYTURN_SECRET": "another-secret-of-thirty-two-bytes"}
+    result = keyturn("keys", "retire", key["kid"], typed="y\n", **foreign)
+
+    assert result.exit_code == 2
+    assert f"None of the secrets opens signing key {key['kid']}. Is the one" in result.stderr
+    assert "lost for good, and not only missing here" in result.stderr
+    assert keyturn.rows("keys", "list") == [key]
 
 
 def test_an_administrator_with_other_settings_changes_no_key(keyturn: Command) -> None:
@@ -383,6 +396,50 @@ def test_the_drill_for_a_stolen_secret_leaves_a_thief_nothing(keyturn: Command) 
     keyturn.meanwhile(present)
     assert keyturn.sign_in().session.user_id == tokens.session.user_id
     assert keyturn.told("doctor").count("WRONG") == 0
+
+
+def lose_secret(folder: Path) -> None:
+    """And make another."""
+    secret = folder / "data" / "secret"
+    secret.unlink()
+    assert run_keyturn(folder, "secrets", "new", str(secret)).returncode == 0
+
+
+def test_the_drill_for_a_lost_secret_leaves_users_and_their_passwords(keyturn: Command) -> None:
+    """H9: with one command for each key that `init` names; nobody stays signed in."""
+    tokens = keyturn.sign_in()
+    keyturn.told("keys", "rotate")
+    lose_secret(keyturn.folder)
+    while named := re.search(r"`keyturn keys retire -- (\S+)`", keyturn("init").stderr):
+        keyturn.told("keys", "retire", "--yes", "--", named[1])
+
+    async def present(parts: Parts) -> None:
+        with pytest.raises(AccessTokenInvalid):
+            parts.sessions.verify(tokens.access_token)
+        with pytest.raises(RefreshTokenInvalid):
+            await parts.sessions.refresh(tokens.refresh_token)
+
+    keyturn.meanwhile(present)
+    assert keyturn.sign_in().session.user_id == tokens.session.user_id
+    assert keyturn.told("doctor").count("WRONG") == 0
+
+
+def test_a_server_that_has_the_lost_secret_goes_on_until_it_is_restarted(tmp_path: Path) -> None:
+    """H9: whatever is retired meanwhile."""
+    with serving(tmp_path) as server, server.client() as client:
+        register(client)
+        tokens = sign_in(client)
+        lose_secret(tmp_path)
+        [row] = json.loads(run_keyturn(tmp_path, "keys", "list", "--json").stdout)
+        retired = run_keyturn(tmp_path, "keys", "retire", "--yes", "--", row["kid"])
+        meanwhile = client.post("/refresh-token", json={"refreshToken": tokens["refreshToken"]})
+        server.stop()
+    with serving(tmp_path) as server, server.client() as client:
+        after = client.post("/refresh-token", json={"refreshToken": tokens["refreshToken"]})
+        sign_in(client)
+
+    assert retired.returncode == 0, retired.stderr
+    assert [meanwhile.status_code, after.status_code] == [200, 401]
 
 
 # ── all of them ─────────────────────────────────────────────────────────────────────────────────

@@ -886,7 +886,7 @@ class Sessions:
         await self._read_keys()
         return key.kid
 
-    async def retire_key(self, kid: str) -> None:
+    async def retire_key(self, kid: str, *, lost: bool = False) -> None:
         """Drop a signing key that may have leaked: every process refuses the access tokens that it
         signed, this one at once and the others within a second. Sessions live on, and their next
         exchange hands out good ones. No other token is refused meanwhile: where no other key
@@ -897,14 +897,18 @@ class Sessions:
 
         Args:
             kid: of any stored key, also of one that does not sign yet, or is damaged.
+            lost: also where nothing shows that the secrets are the right ones: they open neither
+                this key nor, perhaps, any other. Whoever says so knows that the secret it was
+                sealed under is gone for good, or that the only key is damaged.
 
         Raises:
             SigningKeyUnknown: there is no such key.
-            ConfigurationError: the secrets do not open the other keys; nothing was changed.
+            ConfigurationError: the secrets do not open the other keys, or not the only one;
+                nothing was changed.
             StoreUnavailable: the store does not answer, or the keys were changed meanwhile: try
                 again.
         """
-        heir = await self._keys.heir_of(kid, self.now())
+        heir = await self._keys.heir_of(kid, self.now(), lost=lost)
         if heir is not None:
             await self._let_sign(heir)
         await self._keys.drop(kid)

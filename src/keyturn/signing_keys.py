@@ -29,6 +29,7 @@ __all__ = [
     "is_long_known",
     "next_use",
     "open_key",
+    "opens",
     "seal_key",
 ]
 
@@ -116,8 +117,18 @@ def open_key(sealed: SealedKey, secrets: ServerSecrets) -> SigningKey:
             return _signing_key(plain, sealed)
     raise ConfigurationError(
         "secret",
-        f"none of the secrets opens signing key {sealed.kid}: restore the one it was sealed under",
+        f"none of the secrets opens signing key {sealed.kid}: restore the one it was sealed under;"
+        f" only if that is lost, or the key damaged: `keyturn keys retire -- {sealed.kid}`",
     )
+
+
+def opens(secrets: ServerSecrets, sealed: SealedKey) -> bool:
+    """Whether one of the secrets sealed this key, and it was not changed since."""
+    try:
+        open_key(sealed, secrets)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _opened(sealed: SealedKey, secret: ServerSecret) -> bytes | None:
@@ -235,9 +246,14 @@ class SigningKeys:
         self._require_secrets(stored)
         return await self._add_next(stored, now)
 
-    async def heir_of(self, kid: str, now: int) -> SealedKey | None:
+    async def heir_of(self, kid: str, now: int, *, lost: bool = False) -> SealedKey | None:
         """The key that is to sign in place of ``kid``: the next one that is published, else a new
         one. None where another key signs anyway.
+
+        Args:
+            kid: of the key that is to go.
+            now: Unix seconds.
+            lost: whoever asks knows that the secrets need not open that key, nor the others.
 
         Raises:
             SigningKeyUnknown: there is no ``kid``.
@@ -248,11 +264,12 @@ class SigningKeys:
         kids = [key.kid for key in stored]
         if kid not in kids:
             raise SigningKeyUnknown
-        self._require_secrets([key for key in stored if key.kid != kid] or stored)
+        if not lost or self._opens(stored[kids.index(kid)]):
+            self._require_secrets([key for key in stored if key.kid != kid] or stored)
         if in_use(stored, now - _CLOCKS_APART).kid != kid:
             return None
         later = stored[kids.index(kid) + 1 :]
-        fit = [key for key in later if key.algorithm == self._algorithm]
+        fit = [key for key in later if key.algorithm == self._algorithm and self._opens(key)]
         return in_use(fit, now) if fit else await self._add_next(stored, now)
 
     async def let_sign(self, key: SealedKey, now: int) -> None:
@@ -324,6 +341,9 @@ class SigningKeys:
         key = self._seal(made)
         newest = stored[-1].kid if stored else None
         return key if await self._store.add_signing_key(key, after=newest) else None
+
+    def _opens(self, sealed: SealedKey) -> bool:
+        return opens(self._secrets, sealed)
 
     def _require_secrets(self, stored: Sequence[SealedKey]) -> None:
         """Else a new key would be one that no server opens."""

@@ -441,7 +441,8 @@ async def test_a_damaged_key_stays_in_use_where_it_is_known(
     [record] = caplog.records
     assert record.getMessage() == (
         "cannot use every signing key: secret: none of the secrets opens signing key"
-        f" {kid}: restore the one it was sealed under"
+        f" {kid}: restore the one it was sealed under; only if that is lost, or the key damaged:"
+        f" `keyturn keys retire -- {kid}`"
     )
     assert record.exc_info is None
 
@@ -542,6 +543,78 @@ async def test_a_damaged_key_among_others_can_be_retired(
 
     restarted = await an_engine(store, clock)
     assert [key.kid for key in restarted.keyring.keys] == [other]
+
+
+async def test_the_only_key_can_be_retired_though_it_is_damaged(
+    store: Store, sessions: Sessions, clock: Clock
+) -> None:
+    """E4: by whoever knows that; running servers follow, and sessions live on."""
+    tokens = await sessions.create("ada")
+    [damaged] = await kids(store)
+    await damage(store, damaged)
+
+    await engine(store, clock).retire_key(damaged, lost=True)
+    await sessions._follow_keys()
+
+    restarted = await an_engine(store, clock)
+    assert [signing(sessions)] == [signing(restarted)] == await kids(store)
+    assert refuses(sessions, tokens.access_token)
+    assert accepts(sessions, (await sessions.refresh(tokens.refresh_token)).access_token)
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["the one that signs", "the one to come"])
+async def test_keys_whose_secret_is_lost_are_retired_one_by_one(
+    store: Store, sessions: Sessions, clock: Clock, first: int
+) -> None:
+    """H9: each is named; at the end there is one that the new secret opens."""
+    await sessions.rotate_keys()
+    order = await kids(store)
+    order = [order[first], order[1 - first]]
+    operator = engine(store, clock, secrets=[OTHER_SECRET])
+
+    await operator.retire_key(order[0], lost=True)
+    between = await kids(store)
+    await operator.retire_key(order[1], lost=True)
+
+    restarted = await an_engine(store, clock, secrets=[OTHER_SECRET])
+    assert order[0] not in between
+    assert order[1] in between
+    assert [signing(restarted)] == await kids(store)
+
+
+async def test_a_key_that_was_retired_under_a_wrong_secret_by_mistake_costs_no_session(
+    store: Store, sessions: Sessions, clock: Clock
+) -> None:
+    """H9: servers go on with the key as they know it; retiring what was made in its place under
+    the right secret puts all of it right.
+    """
+    tokens = await sessions.create("ada")
+    [kid] = await kids(store)
+    await engine(store, clock, secrets=[OTHER_SECRET]).retire_key(kid, lost=True)
+    [foreign] = await kids(store)
+    await a_while_later(sessions, clock, 60)
+    meanwhile = (signing(sessions), await kids(store))
+    accepted = accepts(sessions, tokens.access_token)
+
+    await engine(store, clock).retire_key(foreign, lost=True)
+    await sessions._follow_keys()
+
+    assert (meanwhile, accepted) == ((kid, [foreign]), True)
+    assert [signing(sessions)] == await kids(store)
+    assert accepts(sessions, (await sessions.refresh(tokens.refresh_token)).access_token)
+
+
+async def test_a_key_that_can_be_opened_is_not_lost(
+    store: Store, sessions: Sessions, clock: Clock
+) -> None:
+    """E4: whatever is said of it, another that cannot be is in the way as ever."""
+    await sessions.rotate_keys()
+    [kid, damaged] = await kids(store)
+    await damage(store, damaged)
+
+    with pytest.raises(ConfigurationError, match=damaged):
+        await engine(store, clock).retire_key(kid, lost=True)
+    assert await kids(store) == [kid, damaged]
 
 
 async def test_where_all_keys_are_gone_those_known_are_used_until_there_is_another(

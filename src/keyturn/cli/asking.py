@@ -35,13 +35,14 @@ def read_password(*, from_stdin: bool) -> str:
 
 def confirm(question: str) -> None:
     """End the command unless the answer is yes."""
-    _ask(lambda: click.confirm(question, abort=True, err=True), instead="--yes")
+    _ask(lambda: click.confirm(question, abort=True, err=True), instead="--yes", what=question)
 
 
-def _ask(question: Callable[[], _Answer], *, instead: str) -> _Answer:
+def _ask(question: Callable[[], _Answer], *, instead: str, what: str = "") -> _Answer:
     """With asyncio's handler Ctrl+C only cancels the task, which goes unnoticed meanwhile."""
     if not sys.stdin.isatty():
-        raise click.UsageError(f"there is no terminal to ask at: use {instead}")
+        unasked = f"there is no terminal to ask at: use {instead}"
+        raise click.UsageError(f"{what} {unasked}" if what else unasked)
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return question()

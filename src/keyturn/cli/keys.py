@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .asking import confirm, yes_option
 from .failures import Refused
 from .output import as_json_option, iso, show, tell
 from .running import TAKES_IDS, with_parts
@@ -91,14 +92,14 @@ async def rotate(parts: Parts, *, now: bool, as_json: bool) -> None:
 
 @keys.command(context_settings=TAKES_IDS, epilog="Example: keyturn keys retire KID")
 @click.argument("kid")
+@yes_option
 @as_json_option
 @with_parts
-async def retire(parts: Parts, kid: str, *, as_json: bool) -> None:
+async def retire(parts: Parts, kid: str, *, yes: bool, as_json: bool) -> None:
     """Drop a signing key that may have leaked.
 
     KID is as `keyturn keys list` shows it. Running servers refuse the access tokens that it signed
-    within a second. Sessions live on: clients exchange their refresh tokens and go on. A damaged
-    key is dropped in the same way.
+    within a second. Sessions live on: clients exchange their refresh tokens and go on.
 
     If it is the one that signs, the next one takes its place, or a new one if none is to come. No
     server refuses a token of that one: the command waits two seconds until all know it, unless it
@@ -107,17 +108,35 @@ async def retire(parts: Parts, kid: str, *, as_json: bool) -> None:
     Services that follow the feed of revocations learn it as soon as servers do. Others keep a copy
     of the public keys for up to five minutes: until then they accept the retired key, and do not
     know one that was just made.
+
+    A damaged key, or one whose secret is lost, is dropped in the same way once you have said yes:
+    none of the secrets opens it. If a secret is only missing here, say no and add it: servers that
+    have it do not open a key that is made without it, and do not start until that one is retired.
     """
     from keyturn.signing_keys import SigningKeyUnknown
 
+    lost = await _is_lost(parts, kid)
+    if lost and not yes:
+        confirm(
+            f"None of the secrets opens signing key {kid}. Is the one it was sealed under lost for"
+            " good, and not only missing here, or is the key damaged, so that it may be dropped?"
+        )
     try:
-        await parts.sessions.retire_key(kid)
+        await parts.sessions.retire_key(kid, lost=lost)
     except SigningKeyUnknown as error:
         raise Refused(
             error.code, f"there is no signing key {kid!r}; `keyturn keys list` shows all"
         ) from None
     sentence = f"Retired key {kid}; tokens that it signed are refused."
     tell(sentence, {"kid": kid}, as_json=as_json)
+
+
+async def _is_lost(parts: Parts, kid: str) -> bool:
+    """Whether that key is there, and none of the secrets opens it."""
+    from keyturn.signing_keys import opens
+
+    stored = await parts.store.signing_keys()
+    return any(key.kid == kid and not opens(parts.sessions.secrets, key) for key in stored)
 
 
 @click.group()

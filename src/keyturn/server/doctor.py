@@ -15,7 +15,7 @@ from typing import Final
 from keyturn.core.errors import ConfigurationError, KeyturnError
 from keyturn.core.model import DAY, SealedKey
 from keyturn.core.server_secret import ServerSecrets
-from keyturn.signing_keys import PUBLISHED_FOR, USED_FOR, open_key
+from keyturn.signing_keys import PUBLISHED_FOR, USED_FOR, opens
 
 from .assembly import RULES, WEBHOOK, holds_nothing, webhook_of, wire_settings_of
 from .databases import file_of, name_of
@@ -225,22 +225,20 @@ def _sealing(key: SealedKey, settings: Settings) -> list[Finding]:
     secrets = _readable_secrets(settings)
     if not secrets:
         return []
-    opening = [place for place, secret in enumerate(secrets, 1) if _opens(secret, key)]
+    opening = [
+        place for place, secret in enumerate(secrets, 1) if opens(ServerSecrets([secret]), key)
+    ]
     if not opening:
-        return [Finding(subject, "none of the secrets opens it: add the one it was sealed under")]
+        advice = (
+            "none of the secrets opens it: add the one it was sealed under; only if that is lost,"
+            f" or the key damaged: `keyturn keys retire -- {key.kid}`"
+        )
+        return [Finding(subject, advice)]
     subject += f", sealed under secret {opening[0]} of {len(secrets)}"
     if opening[0] > 1:
         advice = "restart a server before you take that secret away, so that it is sealed anew"
         return [Finding(subject, advice)]
     return [Finding(subject)]
-
-
-def _opens(secret: bytes, key: SealedKey) -> bool:
-    try:
-        open_key(key, ServerSecrets([secret]))
-    except ConfigurationError:
-        return False
-    return True
 
 
 def _off_schedule(keys: Sequence[SealedKey], now: float) -> Iterator[str]:
