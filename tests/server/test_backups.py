@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -115,13 +116,32 @@ async def test_a_backup_under_another_secret_is_refused(settings: Settings, tmp_
         "KEYTURN_DATABASE_URL": settings.database_url,
         "KEYTURN_SECRET": SECRET[::-1],
     }
-    with pytest.raises(ConfigurationError, match="none of the secrets opens"):
+    with pytest.raises(ConfigurationError, match=r"only if that is lost: .* --secret-lost"):
         await restore(load_settings(environment), tmp_path / "backup")
 
     parts = await opened(settings)
     renewed = await parts.sessions.refresh(held.refresh_token)
     await parts.close()
     assert renewed.session.sid == held.session.sid
+
+
+async def test_a_backup_whose_secret_is_lost_is_restored_by_who_says_so(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Its keys are then retired by their names."""
+    await begun(settings)
+    await back_up(settings, tmp_path / "backup")
+    settings = dataclasses.replace(settings, secret=(SECRET[::-1],))
+    await restore(settings, tmp_path / "backup", secret_lost=True)
+    parts = await open_parts(settings)
+    [key] = await parts.store.signing_keys()
+    await parts.sessions.retire_key(key.kid, lost=True)
+    await parts.close()
+
+    parts = await opened(settings)
+    sessions = await parts.sessions.list("ada")
+    await parts.close()
+    assert len(sessions) == 1
 
 
 async def test_a_database_that_is_absent_is_not_backed_up(tmp_path: Path) -> None:

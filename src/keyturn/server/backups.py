@@ -18,6 +18,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from keyturn.core.errors import ConfigurationError, StoreUnavailable
+from keyturn.sessions import Sessions
 from keyturn.stores import store_exists
 
 from .assembly import alone_in, open_parts
@@ -53,11 +54,16 @@ async def back_up(settings: Settings, target: Path) -> None:
         _give_name(draft, target)
 
 
-async def restore(settings: Settings, backup: Path) -> str:
+async def restore(settings: Settings, backup: Path, *, secret_lost: bool = False) -> str:
     """Put a backup in the place of the database, which is kept under another name. All access
     tokens are voided, as some may be of sessions whose end the backup does not know.
 
     Returns where the replaced database is kept; empty if there was none.
+
+    Args:
+        settings: of the server.
+        backup: what ``back_up`` wrote.
+        secret_lost: the secrets need not open its signing keys, which are to be retired then.
 
     Raises:
         ConfigurationError: the backup is none, the secrets do not open its keys, the database file
@@ -66,8 +72,8 @@ async def restore(settings: Settings, backup: Path) -> str:
     """
     file = file_of(settings)
     if file is None:
-        return await _restore_schema(settings, backup)
-    return await _restore_file(settings, backup, file)
+        return await _restore_schema(settings, backup, secret_lost=secret_lost)
+    return await _restore_file(settings, backup, file, secret_lost=secret_lost)
 
 
 # ── SQLite ──────────────────────────────────────────────────────────────────────────────────────
@@ -90,12 +96,13 @@ def _copy(file: Path, draft: Path) -> None:
             raise apsw.CorruptError
 
 
-async def _restore_file(settings: Settings, backup: Path, file: Path) -> str:
+async def _restore_file(settings: Settings, backup: Path, file: Path, *, secret_lost: bool) -> str:
     make_private_folder(file.parent)
     async with alone_in(file.parent):
         with _new_file(_beside(file, "restoring")) as draft:
             await asyncio.to_thread(_copy_backup, backup, draft)
-            await _open_and_void(dataclasses.replace(settings, database_url=f"sqlite:///{draft}"))
+            of_draft = dataclasses.replace(settings, database_url=f"sqlite:///{draft}")
+            await _open_and_void(of_draft, secret_lost=secret_lost)
             return await asyncio.to_thread(_take_place, draft, file)
 
 
@@ -150,7 +157,7 @@ async def _dump(settings: Settings, draft: Path) -> None:
     await _run(settings, "pg_dump", *choice, *_database(settings))
 
 
-async def _restore_schema(settings: Settings, backup: Path) -> str:
+async def _restore_schema(settings: Settings, backup: Path, *, secret_lost: bool) -> str:
     from keyturn.stores.postgres.connecting import Connector
     from keyturn.stores.postgres.opening import visited
 
@@ -164,7 +171,7 @@ async def _restore_schema(settings: Settings, backup: Path) -> str:
         try:
             choice = ("--single-transaction", "--no-owner", str(backup))
             await _run(settings, "pg_restore", *choice, *_database(settings))
-            await _open_and_void(settings)
+            await _open_and_void(settings, secret_lost=secret_lost)
         except BaseException:
             await connection.execute(f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE")
             if there:
@@ -215,13 +222,28 @@ def _database(settings: Settings) -> tuple[str]:
 # ── both ────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _open_and_void(settings: Settings) -> None:
+async def _open_and_void(settings: Settings, *, secret_lost: bool) -> None:
     parts = await open_parts(settings, create=True)  # the backup may be of an older release
     try:
-        await parts.sessions.load()
+        await _load(parts.sessions, secret_lost=secret_lost)
         await parts.sessions.void_all()
     finally:
         await parts.close()
+
+
+async def _load(sessions: Sessions, *, secret_lost: bool) -> None:
+    """See that the backup is of this server, as far as its secret tells."""
+    try:
+        await sessions.load()
+    except ConfigurationError as error:
+        if error.setting != "secret":
+            raise
+        if not secret_lost:
+            raise ConfigurationError(
+                "secret",
+                "none of the secrets opens a signing key of the backup: add the one it was sealed"
+                " under; only if that is lost: `keyturn restore --secret-lost`",
+            ) from None
 
 
 @contextmanager
