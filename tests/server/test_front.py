@@ -33,8 +33,9 @@ class Proxy(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         front = self.server
-        if front.status != 200:
-            self._answer(front.status, {"Location": "https://elsewhere.example/"}, b"")
+        status = 404 if self.path == front.hidden else front.status
+        if status != 200:
+            self._answer(status, {"Location": "https://elsewhere.example/"}, b"")
             return
         way = http.client.HTTPConnection("127.0.0.1", front.backend)
         way.request("GET", self.path, headers=self._passed_on())
@@ -71,6 +72,7 @@ class Front(ThreadingHTTPServer):
 
     backend = 0
     status = 200
+    hidden = ""
     lost = ""
     forwards: Literal["anew", "appended", "nothing"] = "anew"
 
@@ -136,7 +138,9 @@ async def test_a_site_as_it_should_be_needs_no_advice(site: Site) -> None:
     findings = await site.findings()
 
     assert await site.advice() == []
-    assert {"public URL", "https", "running server", "forwarded addresses"} <= findings.keys()
+    assert {
+        "public URL", "readiness", "https", "running server", "forwarded addresses"
+    } <= findings.keys()  # fmt: skip
 
 
 # ── who answers ─────────────────────────────────────────────────────────────────────────────────
@@ -186,6 +190,30 @@ async def test_a_place_that_is_not_ours_is_found(site: Site, status: int, told: 
     site.front.status = status
 
     assert told in (await site.advice())[0]
+
+
+async def test_a_server_that_cannot_serve_is_found(site: Site) -> None:
+    """Though the doctor itself reads the database, and what needs none is answered still."""
+    replace_file(site)
+
+    [advice] = await site.advice()
+    assert advice.startswith("/readyz answers 503 (Not ready: store): users cannot sign in")
+
+
+async def test_who_hides_whether_a_server_is_ready_does_nothing_wrong(site: Site) -> None:
+    """A proxy need not pass that question on."""
+    replace_file(site)
+    site.front.hidden = "/readyz"
+
+    assert await site.advice() == []
+
+
+def replace_file(site: Site) -> None:
+    """By a copy: the server has another one open, and notices."""
+    file = site.folder / "data" / "keyturn.db"
+    copy = file.with_name("copy")
+    assert run_keyturn(site.folder, "backup", str(copy)).returncode == 0
+    copy.replace(file)
 
 
 async def test_another_issuer_is_found(site: Site) -> None:

@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ import msgspec
 
 from keyturn._version import __version__
 from keyturn.wire.client import is_trusted
-from keyturn.wire.routes import JWKS_PATH, METADATA_PATH
+from keyturn.wire.routes import JWKS_PATH, METADATA_PATH, READINESS_PATH
 
 from .findings import SECONDS_APART, Finding, look
 from .mirror import MIRROR_PATH, Reflection, doctor_token
@@ -28,6 +29,10 @@ _SECONDS_TO_ANSWER: Final = 3
 _LONGEST_ANSWER: Final = 1 << 20
 _PROXY_FAILED: Final = frozenset({502, 503, 504})
 _PLAIN_PORT: Final = 80
+_NOT_READY: Final = (
+    "users cannot sign in or stay signed in there; the log of the server says why, and where its"
+    " settings were changed it wants a restart"
+)
 _INVENTED: Final = "192.0.2.77"
 """An address that is nobody's (RFC 5737), sent as if we were passed on for it."""
 
@@ -50,7 +55,7 @@ def look_from_front(
         if advice:
             return [Finding(subject, advice)]
         arrivals = _how_it_arrives(settings, secret) if secret is not None else []
-        return [Finding(subject), *_https(settings, metadata), *arrivals]
+        return [Finding(subject), *_readiness(settings), *_https(settings, metadata), *arrivals]
     except _CertificateRefusedError as error:
         return [Finding(subject, f"its certificate is refused, also by browsers: {error}")]
     except _NobodyAnswersError as error:
@@ -99,6 +104,20 @@ def _not_our_keys(settings: Settings, kids: Collection[str]) -> str:
     if not kids or any(key.get("kid") in kids for key in keys):
         return ""
     return "the server there has none of the signing keys of this database: it is on another one"
+
+
+def _readiness(settings: Settings) -> list[Finding]:
+    """What it answers by memory goes on while its database refuses it. Not every proxy passes the
+    question on.
+    """
+    try:
+        answer = _ask(settings.public_url + READINESS_PATH)
+    except _NobodyAnswersError as error:
+        return [Finding("readiness", f"{READINESS_PATH} is not answered ({error}): {_NOT_READY}")]
+    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        said = answer.document().get("detail", HTTPStatus.SERVICE_UNAVAILABLE.phrase)
+        return [Finding("readiness", f"{READINESS_PATH} answers 503 ({said}): {_NOT_READY}")]
+    return [Finding("readiness")] if answer.status == HTTPStatus.OK else []
 
 
 # ── what happens on the way ─────────────────────────────────────────────────────────────────────

@@ -58,6 +58,7 @@ __all__ = [
     "JWKS_PATH",
     "JWKS_TYPE",
     "METADATA_PATH",
+    "READINESS_PATH",
     "REVOCATIONS_PATH",
     "ROUTES",
     "SESSION_PATH",
@@ -70,6 +71,7 @@ JSON: Final = "application/json"
 JWKS_TYPE: Final = "application/jwk-set+json"
 JWKS_PATH: Final = "/.well-known/jwks.json"
 METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
+READINESS_PATH: Final = "/readyz"
 REVOCATIONS_PATH: Final = "/revocations"
 SESSION_PATH: Final = "/sessions/{sid}"
 _SESSION_PREFIX: Final = SESSION_PATH.partition("{")[0]
@@ -414,7 +416,7 @@ ROUTES: Final = (
     ),
     Route(
         method="GET",
-        path="/readyz",
+        path=READINESS_PATH,
         operation="readyz",
         group=_SERVER,
         summary="Whether it can answer",
