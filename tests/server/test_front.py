@@ -33,6 +33,9 @@ class Proxy(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         front = self.server
+        if self.path == front.unanswered:
+            self.close_connection = True
+            return
         status = 404 if self.path == front.hidden else front.status
         if status != 200:
             self._answer(status, {"Location": "https://elsewhere.example/"}, b"")
@@ -73,6 +76,7 @@ class Front(ThreadingHTTPServer):
     backend = 0
     status = 200
     hidden = ""
+    unanswered = ""
     lost = ""
     forwards: Literal["anew", "appended", "nothing"] = "anew"
 
@@ -198,6 +202,14 @@ async def test_a_server_that_cannot_serve_is_found(site: Site) -> None:
 
     [advice] = await site.advice()
     assert advice.startswith("/readyz answers 503 (Not ready: store): users cannot sign in")
+
+
+async def test_a_server_that_does_not_know_whether_it_is_ready_is_found(site: Site) -> None:
+    """As where its database hangs."""
+    site.front.unanswered = "/readyz"
+
+    [advice] = await site.advice()
+    assert advice.startswith("/readyz is not answered (Remote end closed connection")
 
 
 async def test_who_hides_whether_a_server_is_ready_does_nothing_wrong(site: Site) -> None:
