@@ -20,7 +20,7 @@ from keyturn.stores.migrations import shipped_migrations
 from keyturn.stores.postgres.opening import migrate
 from tests.commands import NOWHERE
 from tests.postgresql import Server
-from tests.server.processes import register, run_keyturn, serving, sign_in
+from tests.server.processes import register, run_keyturn, serving, sign_in, until
 from tests.server.test_doctor import advice
 from tests.stores.postgres.support import connected
 
@@ -291,6 +291,25 @@ async def test_a_healthy_database_needs_no_advice(machine: Machine) -> None:
 
     assert [finding.advice for finding in findings if finding.state == "wrong"] == []
     assert any(", PostgreSQL 1" in finding.subject for finding in findings)
+
+
+async def test_tables_of_another_owner_are_found(machine: Machine) -> None:
+    """As after a restore by an administrator; by the doctor and by who asks a running server."""
+    machine.told("init")
+    await run(
+        machine.database,
+        "CREATE ROLE clerk LOGIN; GRANT USAGE ON SCHEMA keyturn TO clerk;"
+        "GRANT ALL ON ALL TABLES IN SCHEMA keyturn TO clerk",
+    )
+    machine.settings["KEYTURN_DATABASE_URL"] = machine.database.replace("keyturn@", "clerk@")
+    with machine.client() as client:
+        before = client.get("/readyz").status_code
+        await run(machine.database, "REVOKE INSERT, UPDATE ON keyturn.session FROM clerk")
+        until(lambda: client.get("/readyz").status_code == 503)
+    told = await advice(doctored(machine))
+
+    assert before == 200
+    assert told.startswith("its user may not read and write session, so nobody can sign in")
 
 
 async def test_a_database_without_tables_is_told_how_to_begin(machine: Machine) -> None:

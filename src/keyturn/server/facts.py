@@ -101,7 +101,7 @@ async def _read_server(settings: Settings) -> Facts:
     from keyturn.stores.postgres.connecting import Connector
     from keyturn.stores.postgres.distributing import is_sharded
     from keyturn.stores.postgres.opening import applied_migrations, visited
-    from keyturn.stores.postgres.statements import signing_keys
+    from keyturn.stores.postgres.statements import closed_tables, signing_keys
 
     connector = Connector(settings.database_url)
     async with visited(connector) as connection:
@@ -123,6 +123,7 @@ async def _read_server(settings: Settings) -> Facts:
             keys=await signing_keys(connection),
             hooks={} if missing else _hooks(await connection.fetch(_HOOKS.format("keyturn."))),
             advice=[
+                *_what_is_closed([] if missing else await closed_tables(connection)),
                 *await _what_loses_commits(connection),
                 *await _too_few_connections(connection, connector),
             ],
@@ -143,6 +144,13 @@ _CLOCKS: Final = """
     SELECT extract(epoch FROM clock_timestamp())::float8,
         (SELECT max(at) FROM (
             SELECT at FROM keyturn.event ORDER BY id DESC LIMIT $1) AS latest)"""
+
+
+def _what_is_closed(tables: Sequence[str]) -> list[str]:
+    if not tables:
+        return []
+    harm = f"its user may not read and write {', '.join(tables)}, so nobody can sign in or stay so"
+    return [f"{harm}: make it the owner of all that is in the schema keyturn"]
 
 
 async def _what_loses_commits(connection: Connection) -> list[str]:

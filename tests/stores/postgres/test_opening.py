@@ -14,7 +14,7 @@ from keyturn.core.errors import ConfigurationError, StoreUnavailable
 from keyturn.stores import open_store
 from keyturn.stores.conformance import a_session, begin, living
 from keyturn.stores.migrations import Migration, shipped_migrations
-from keyturn.stores.postgres import PostgresStore
+from keyturn.stores.postgres import PostgresStore, statements
 from keyturn.stores.postgres.opening import migrate
 from tests.postgresql import Server
 
@@ -123,6 +123,41 @@ async def test_a_user_without_rights_is_refused(database: str) -> None:
     async with opened(database):
         pass
     assert "without the rights" in await refusal_of(strangers)
+
+
+@pytest.mark.parametrize("right", ["INSERT", "UPDATE", "DELETE"])
+@pytest.mark.parametrize("sharded", [False, True])
+async def test_a_user_who_may_not_write_every_table_is_told(
+    database: str, right: str, *, sharded: bool
+) -> None:
+    """As after a restore by somebody else: one right that is missing on one table is enough."""
+    async with opened(database, sharded=sharded):
+        pass
+    clerk = f"clerk_{right}_{sharded}".lower()
+    await run(
+        database,
+        f"CREATE ROLE {clerk} LOGIN",
+        f"GRANT USAGE ON SCHEMA keyturn TO {clerk}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA keyturn TO {clerk}",
+    )
+
+    async with opened(database.replace("keyturn@", f"{clerk}@")) as store:
+        await store.check()
+        await run(database, f"REVOKE {right} ON keyturn.session FROM {clerk}")
+        with pytest.raises(
+            StoreUnavailable, match=r"^The database refused a permission \(SQLSTATE 42501\)$"
+        ):
+            await store.check()
+
+
+async def test_no_table_is_forgotten_when_rights_are_looked_at(database: str) -> None:
+    """But those that a migration alone writes."""
+    async with opened(database), connected(database) as connection:
+        names = await connection.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'keyturn'"
+        )
+
+    assert set(statements._TABLES) == {name for (name,) in names} - {"migration", "layout"}
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ __all__ = [
     "add_signing_key",
     "beyond_limit",
     "check",
+    "closed_tables",
     "cutoffs",
     "cutoffs_of",
     "drop_signing_keys",
@@ -549,10 +550,43 @@ _SWEEP_DELIVERIES: Final = sweeping_oldest(
 async def check(connection: Connection) -> None:
     """As ``Store.check``: a real commit that changes nothing, with the tables in sight. One
     statement.
+
+    Raises:
+        InsufficientPrivilegeError: some of the tables may not be read and written.
     """
-    await connection.fetchval(
-        "SELECT pg_logical_emit_message(true, 'keyturn', '') FROM keyturn.migration LIMIT 1"
-    )
+    if await connection.fetchval(_CHECK, _TABLES, column=1):
+        raise asyncpg.InsufficientPrivilegeError
+
+
+async def closed_tables(connection: Connection) -> list[str]:
+    """Those that may not be read and written, as after a restore by somebody else. One
+    statement.
+    """
+    closed: list[str] = await connection.fetchval(f"SELECT {_CLOSED}", _TABLES)
+    return closed
+
+
+_TABLES: Final = (
+    "session",
+    "user_epoch",
+    "cutoff",
+    "event",
+    "signing_key",
+    "longest_access_ttl",
+    "account",
+    "failures",
+    "password_reset",
+    "hook",
+    "delivery",
+)
+"""Those that servers write."""
+
+_MAY: Final = " AND ".join(
+    f"has_table_privilege('keyturn.' || name, '{right}')"
+    for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
+)
+_CLOSED: Final = f"ARRAY(SELECT name FROM unnest($1::text[]) AS name WHERE NOT ({_MAY}))"
+_CHECK: Final = f"SELECT pg_logical_emit_message(true, 'keyturn', ''), {_CLOSED}"
 
 
 def to_json(value: object) -> str:
