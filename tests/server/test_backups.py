@@ -225,6 +225,29 @@ async def test_an_archive_of_more_than_ours_is_refused(
         await restore(settings, other)
 
 
+async def test_who_owns_the_schema_alone_is_told_what_a_restore_needs(
+    tmp_path: Path, database: str
+) -> None:
+    """It works once that was granted; until then all is as it was."""
+    async with connected(database) as admin:
+        await admin.execute("CREATE ROLE tenant LOGIN; CREATE SCHEMA keyturn AUTHORIZATION tenant")
+        environment = {
+            "KEYTURN_DATA_DIR": str(tmp_path / "data"),
+            "KEYTURN_DATABASE_URL": database.replace("keyturn@", "tenant@"),
+            "KEYTURN_SECRET": SECRET,
+        }
+        settings = load_settings(environment)
+        await prepare(settings, create=True)
+        await back_up(settings, tmp_path / "backup")
+        with pytest.raises(ConfigurationError, match="may make no schema") as refused:
+            await restore(settings, tmp_path / "backup")
+        await begun(settings)
+        await admin.execute(str(refused.value).rpartition(": ")[2])
+        kept = await restore(settings, tmp_path / "backup")
+
+    assert kept.startswith("schema keyturn_replaced_")
+
+
 async def test_a_damaged_database_is_replaced_and_kept(tmp_path: Path) -> None:
     """When a backup is needed most."""
     settings = load_settings({"KEYTURN_DATA_DIR": str(tmp_path / "data")})

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from keyturn.core.errors import ConfigurationError, StoreUnavailable
@@ -25,6 +25,9 @@ from .assembly import alone_in, open_parts
 from .databases import file_of
 from .secret_files import make_durable, make_private_folder, sync_folder
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from keyturn.stores.postgres.connecting import Connection
 
 __all__ = ["back_up", "restore"]
 
@@ -164,6 +167,7 @@ async def _restore_schema(settings: Settings, backup: Path, *, secret_lost: bool
     await _require_ours(settings, backup)
     kept = f"{_SCHEMA}_replaced_{_stamp().lower()}"
     async with visited(Connector(settings.database_url)) as connection:
+        await _require_rights(connection)
         await connection.execute("SET lock_timeout = '60s'; SET statement_timeout = '10min'")
         there = await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", _SCHEMA)
         if there:
@@ -178,6 +182,19 @@ async def _restore_schema(settings: Settings, backup: Path, *, secret_lost: bool
                 await connection.execute(f"ALTER SCHEMA {kept} RENAME TO {_SCHEMA}")
             raise
     return f"schema {kept}" if there else ""
+
+
+async def _require_rights(connection: Connection) -> None:
+    """A schema gets another name, and one is made: to own that of the tables is not enough."""
+    if grant := await connection.fetchval(_WHAT_TO_GRANT):
+        raise ConfigurationError(
+            "database_url", f"names a user who may make no schema, as a restore does: {grant}"
+        )
+
+
+_WHAT_TO_GRANT: Final = """
+    SELECT format('GRANT CREATE ON DATABASE %I TO %I', current_database(), current_user)
+    WHERE NOT has_database_privilege(current_database(), 'CREATE')"""
 
 
 async def _require_ours(settings: Settings, backup: Path) -> None:
