@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,6 +21,7 @@ from keyturn.core.model import Tokens
 from keyturn.server.assembly import Parts, open_parts, prepare
 from keyturn.server.backups import back_up, restore
 from keyturn.server.settings import Settings, load_settings
+from tests.postgresql import Server, running
 from tests.server.processes import register, run_keyturn, serving, sign_in
 from tests.stores.postgres.support import connected
 
@@ -243,6 +245,27 @@ async def test_who_owns_the_schema_alone_is_told_what_a_restore_needs(
             await restore(settings, tmp_path / "backup")
         await begun(settings)
         await admin.execute(str(refused.value).rpartition(": ")[2])
+        kept = await restore(settings, tmp_path / "backup")
+
+    assert kept.startswith("schema keyturn_replaced_")
+
+
+async def test_of_several_servers_the_one_that_can_be_written_is_restored(
+    tmp_path: Path, postgresql: Server, database: str
+) -> None:
+    """Whichever is named first, as ever in a pair with a standby."""
+    parts = urlsplit(database)
+    with running(follows=postgresql) as standby:
+        hosts = f"host={standby.folder},{postgresql.folder}"
+        ports = f"port={standby.port},{postgresql.port}"
+        environment = {
+            "KEYTURN_DATA_DIR": str(tmp_path / "data"),
+            "KEYTURN_DATABASE_URL": parts._replace(query=f"{hosts}&{ports}").geturl(),
+            "KEYTURN_SECRET": SECRET,
+        }
+        settings = load_settings(environment)
+        await prepare(settings, create=True)
+        await back_up(settings, tmp_path / "backup")
         kept = await restore(settings, tmp_path / "backup")
 
     assert kept.startswith("schema keyturn_replaced_")

@@ -207,10 +207,11 @@ async def _require_ours(settings: Settings, backup: Path) -> None:
 
 async def _run(settings: Settings, program: str, *arguments: str) -> str:
     """What a program of PostgreSQL's prints. The password is where no list of processes shows
-    it.
+    it. Of several servers it takes the one that we take, unless the URL says otherwise.
     """
     password = unquote(urlsplit(settings.database_url).password or "")
-    environment = os.environ | ({"PGPASSWORD": password} if password else {})
+    environment = os.environ | {"PGTARGETSESSIONATTRS": "read-write"}
+    environment |= {"PGPASSWORD": password} if password else {}
     try:
         process = await asyncio.create_subprocess_exec(
             program, *arguments, env=environment, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
