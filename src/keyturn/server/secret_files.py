@@ -70,18 +70,26 @@ def make_secret_file(path: Path) -> None:
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            os.fchmod(descriptor, 0o600)
-            file.write(base64url.encode(secrets.token_bytes(32)) + "\n")
-            file.flush()
-            os.fsync(descriptor)
-        sync_folder(path.parent)
+        try:
+            _fill(descriptor)
+            sync_folder(path.parent)
+        except BaseException:
+            path.unlink()  # else it would be in the way of the next try
+            raise
     except FileExistsError:
         raise ConfigurationError(
             f"cannot write {path}", "it exists already and was left alone"
         ) from None
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}", str(error.strerror)) from None
+
+
+def _fill(descriptor: int) -> None:
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(base64url.encode(secrets.token_bytes(32)) + "\n")
+        file.flush()
+        os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
