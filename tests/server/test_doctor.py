@@ -20,6 +20,7 @@ from keyturn.server.doctor import examine
 from keyturn.server.secret_files import make_secret_file
 from keyturn.server.settings import Settings, load_settings
 from tests.commands import NOWHERE
+from tests.stores.support import unprivileged
 
 
 @pytest.fixture
@@ -233,6 +234,19 @@ async def test_a_key_under_the_second_secret_is_found(tmp_path: Path, settings: 
     assert await advice(settings) == ""
     await prepare(both, create=False)
     assert await advice(both) == ""
+
+
+async def test_a_folder_that_is_closed_to_us_is_found(settings: Settings) -> None:
+    """As where the command is run by another user: what is not in there is looked at still."""
+    settings.data_dir.chmod(0)
+    with unprivileged():
+        findings = await examine(settings)
+
+    subjects = [finding.subject.split(" ")[0] for finding in findings]
+    assert subjects == ["settings", "cookies", "proxy", "folders", "clock", "public"]
+    [advice] = [finding.advice for finding in findings if finding.state == "wrong"]
+    assert advice.startswith(f"{settings.data_dir} is closed to ")
+    assert advice.endswith(": run this as the user of the server")
 
 
 # ── what wears out ──────────────────────────────────────────────────────────────────────────────

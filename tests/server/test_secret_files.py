@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from keyturn.server.assembly import open_parts, prepare
 from keyturn.server.secret_files import find_secrets, make_private_folder, make_secret_file
 from keyturn.server.settings import Settings, load_settings
 from tests.commands import NOWHERE
+from tests.stores.support import disk_full_beyond
 
 from .processes import KEYTURN, clean_environment
 
@@ -76,22 +75,11 @@ def test_a_file_that_exists_is_never_touched(tmp_path: Path) -> None:
 def test_nothing_is_left_where_there_was_no_room(tmp_path: Path) -> None:
     """An empty file would be in the way as soon as there is room."""
     file = tmp_path / "secret"
-    with no_file_may_grow(), pytest.raises(ConfigurationError, match="File too large"):
+    with disk_full_beyond(0), pytest.raises(ConfigurationError, match="File too large"):
         make_secret_file(file)
 
     make_secret_file(file)
     assert len(file.read_text().strip()) == 43
-
-
-@contextmanager
-def no_file_may_grow() -> Iterator[None]:
-    """As on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:

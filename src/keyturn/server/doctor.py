@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pwd
 import shutil
 import time
@@ -44,28 +45,37 @@ async def examine(settings: Settings, *, up: bool = False) -> list[Finding]:
         up: whether a server is meant to run, so that it is wrong where none answers.
     """
     now = time.time()
+    closed = [Finding("folders", advice) for advice in _closed_folders(settings)]
     findings = [
         *look("settings", _bad_settings(settings)),
         *look("cookies", (), _weak_cookies(settings)),
         *look("proxy", filter(None, [unknown_proxy(settings)])),
-        *look("modes of files and folders", _open_to_others(settings)),
-        *look("owners of files", _of_other_owners(settings)),
+        *(closed or _of_files(settings)),
         *look("clock", _wrong_clock(now)),
     ]
-    if file_of(settings) is not None and holds_nothing(settings):
+    if not closed and file_of(settings) is not None and holds_nothing(settings):
         state = "holds nothing" if settings.data_dir.exists() else "does not exist"
         advice = f"{settings.data_dir} {state}; `keyturn init` makes it"
         return [*findings, Finding("data folder", advice)]
-    findings += look("secrets", _bad_secrets(settings), _old_secrets(settings, now))
-    findings += look("room on the disk", _little_room(settings))
+    if not closed:
+        findings += look("secrets", _bad_secrets(settings), _old_secrets(settings, now))
+        findings += look("room on the disk", _little_room(settings))
     facts = None
     try:
-        facts = await read_facts(settings)
-        findings += _of_database(facts, settings, now)
+        if not closed or file_of(settings) is None:
+            facts = await read_facts(settings)
+            findings += _of_database(facts, settings, now)
     except KeyturnError as error:
         findings.append(Finding(f"database {name_of(settings)}", told(error)))
     findings += await _of_front(settings, facts, up=up)
     return [*findings, *await _of_receiver(settings)]
+
+
+def _of_files(settings: Settings) -> list[Finding]:
+    return [
+        *look("modes of files and folders", _open_to_others(settings)),
+        *look("owners of files", _of_other_owners(settings)),
+    ]
 
 
 def _of_database(facts: Facts, settings: Settings, now: float) -> list[Finding]:
@@ -121,6 +131,18 @@ def _weak_cookies(settings: Settings) -> Iterator[str]:
         )
 
 
+def _closed_folders(settings: Settings) -> Iterator[str]:
+    """Where we cannot look at anything, as we are another user."""
+    files = [*secret_files(settings), *filter(None, [file_of(settings)])]
+    for folder in sorted({settings.data_dir, *(file.parent for file in files)}):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            try:
+                (folder / "anything").stat()
+            except PermissionError:
+                name = _name_of_user(os.geteuid())
+                yield f"{folder} is closed to {name}: run this as the user of the server"
+
+
 def _open_to_others(settings: Settings) -> Iterator[str]:
     files = filter(None, (file_of(settings), *secret_files(settings)))
     modes = {settings.data_dir: 700} | dict.fromkeys(files, 600)
@@ -160,7 +182,7 @@ def _little_room(settings: Settings) -> Iterator[str]:
 
 def _readable_secrets(settings: Settings) -> Sequence[bytes]:
     """None where they are not as they should be, which is told elsewhere."""
-    with suppress(ConfigurationError):
+    with suppress(ConfigurationError, PermissionError):
         return find_secrets(settings)
     return ()
 
