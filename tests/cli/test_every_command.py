@@ -7,9 +7,11 @@ import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -238,6 +240,39 @@ def test_a_database_that_does_not_answer_is_code_3(tmp_path: Path, arguments: Na
     ended = run_keyturn(tmp_path, *arguments, "--json", **UNANSWERED)
 
     assert (ended.returncode, failure_of(ended)["code"]) == (3, "unavailable")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("init",),
+        ("serve", "--port", "0"),
+        ("users", "list"),
+        ("keys", "list"),
+        ("backup", "/tmp/not-written"),
+    ],
+    ids=" ".join,
+)
+def test_a_file_with_damaged_pages_is_code_2(tmp_path: Path, arguments: Names) -> None:
+    """No other try is of help, but a backup is: the sentence names the file."""
+    run_keyturn(tmp_path, "init")
+    file = tmp_path / "data" / "keyturn.db"
+    damage_tables(file)
+    ended = run_keyturn(tmp_path, *arguments, "--json")
+
+    assert (ended.returncode, failure_of(ended)["code"]) == (2, "configuration")
+    assert failure_of(ended)["message"].endswith(f"{file} is damaged; restore a backup")
+
+
+def damage_tables(file: Path) -> None:
+    """Those that are read when all that there is was found to be in order."""
+    with closing(sqlite3.connect(file)) as database:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name IN ('account', 'longest_access_ttl')"
+        pages = [page for (page,) in database.execute(query)]
+    content = bytearray(file.read_bytes())
+    for page in pages:
+        content[4096 * (page - 1) : 4096 * page] = b"\xff" * 4096
+    file.write_bytes(content)
 
 
 def test_a_file_that_may_not_be_read_is_told_as_json(tmp_path: Path) -> None:

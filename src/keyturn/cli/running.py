@@ -80,10 +80,12 @@ async def _run(
     settings: Settings, command: Callable[..., Awaitable[None]], arguments: dict[str, Any]
 ) -> None:
     from keyturn.server.assembly import open_parts
+    from keyturn.server.databases import damage_refused
 
-    parts = await open_parts(settings)
-    try:
-        await parts.sessions.learn_access_ttl()  # that of the servers may be set otherwise
-        await command(parts, **arguments)
-    finally:
-        await parts.close()
+    with damage_refused(settings):
+        parts = await open_parts(settings)
+        try:
+            await parts.sessions.learn_access_ttl()  # that of the servers may be set otherwise
+            await command(parts, **arguments)
+        finally:
+            await parts.close()

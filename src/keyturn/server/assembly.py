@@ -25,7 +25,7 @@ from keyturn.stores import Store, open_store, store_exists
 from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import CookieSettings, WireSettings, check_random
 
-from .databases import file_of
+from .databases import damage_refused, file_of
 from .mirror import Mirror
 from .secret_files import (
     default_secret_file,
@@ -376,11 +376,12 @@ async def _run_first(settings: Settings, *, sharded: bool) -> None:
 
 
 async def _open_once(settings: Settings, *, create: bool, sharded: bool) -> None:
-    parts = await open_parts(settings, create=create, sharded=sharded)
-    try:
-        await parts.sessions.load()
-    finally:
-        await parts.close()
+    with damage_refused(settings):
+        parts = await open_parts(settings, create=create, sharded=sharded)
+        try:
+            await parts.sessions.load()
+        finally:
+            await parts.close()
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from keyturn.sessions import Sessions
 from keyturn.stores import store_exists
 
 from .assembly import alone_in, open_parts
-from .databases import file_of
+from .databases import damage_refused, file_of
 from .secret_files import make_durable, make_private_folder, sync_folder
 from .settings import Settings
 
@@ -44,14 +44,15 @@ async def back_up(settings: Settings, target: Path) -> None:
     alone: of SQLite a database, of PostgreSQL an archive of ``pg_dump``.
 
     Raises:
-        ConfigurationError: there is no such database, the file exists or cannot be written, or a
-            program of PostgreSQL's is missing or refuses.
-        StoreUnavailable: the database does not answer, or is damaged.
+        ConfigurationError: there is no such database, or it is a file that is damaged; ``target``
+            exists or cannot be written; or a program of PostgreSQL's is missing or refuses.
+        StoreUnavailable: the database does not answer.
     """
     with _new_file(target) as draft:
         file = file_of(settings)
         if file is not None:
-            await asyncio.to_thread(_copy, file, draft)
+            with damage_refused(settings):
+                await asyncio.to_thread(_copy, file, draft)
         else:
             await _dump(settings, draft)
         _give_name(draft, target)

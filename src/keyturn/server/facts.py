@@ -13,7 +13,7 @@ from keyturn.core.errors import ConfigurationError
 from keyturn.core.model import SealedKey
 from keyturn.stores.migrations import pending, shipped_migrations
 
-from .databases import file_of, name_of
+from .databases import damage_refused, file_of, name_of
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -47,12 +47,13 @@ async def read_facts(settings: Settings) -> Facts:
     """Read the database that the settings name, and change nothing.
 
     Raises:
-        ConfigurationError: it is absent, foreign, or of a newer release.
-        StoreUnavailable: it does not answer, is locked, or damaged beyond reading.
+        ConfigurationError: it is absent, foreign, of a newer release, or damaged beyond reading.
+        StoreUnavailable: it does not answer, or is locked.
     """
     file = file_of(settings)
     if file is not None:
-        return await asyncio.to_thread(_read_file, file)
+        with damage_refused(settings):
+            return await asyncio.to_thread(_read_file, file)
     return await _read_server(settings)
 
 
