@@ -309,7 +309,7 @@ async def test_tables_of_another_owner_are_found(machine: Machine) -> None:
     told = await advice(doctored(machine))
 
     assert before == 200
-    assert told.startswith("its user may not read and write session, so nobody can sign in")
+    assert told.startswith("its user may not read and write session, as servers must")
 
 
 async def test_a_database_without_tables_is_told_how_to_begin(machine: Machine) -> None:

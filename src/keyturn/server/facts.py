@@ -150,8 +150,8 @@ _CLOCKS: Final = """
 def _what_is_closed(tables: Sequence[str]) -> list[str]:
     if not tables:
         return []
-    harm = f"its user may not read and write {', '.join(tables)}, so nobody can sign in or stay so"
-    return [f"{harm}: make it the owner of all that is in the schema keyturn"]
+    closed = f"its user may not read and write {', '.join(tables)}, as servers must"
+    return [f"{closed}: make it the owner of all that is in the schema keyturn"]
 
 
 async def _what_loses_commits(connection: Connection) -> list[str]:

@@ -552,34 +552,30 @@ async def check(connection: Connection) -> None:
     statement.
 
     Raises:
-        InsufficientPrivilegeError: some of the tables may not be read and written.
+        InsufficientPrivilegeError: some that a login or an exchange needs may not be read and
+            written.
     """
-    if await connection.fetchval(_CHECK, _TABLES, column=1):
+    if await connection.fetchval(_CHECK, _TABLES_OF_REQUESTS, column=1):
         raise asyncpg.InsufficientPrivilegeError
 
 
 async def closed_tables(connection: Connection) -> list[str]:
-    """Those that may not be read and written, as after a restore by somebody else. One
-    statement.
+    """Of all that servers write, those that may not be read and written, as after a restore by
+    somebody else. One statement.
     """
     closed: list[str] = await connection.fetchval(f"SELECT {_CLOSED}", _TABLES)
     return closed
 
 
+_TABLES_OF_REQUESTS: Final = ("session", "user_epoch", "cutoff", "event", "account", "failures")
 _TABLES: Final = (
-    "session",
-    "user_epoch",
-    "cutoff",
-    "event",
+    *_TABLES_OF_REQUESTS,
     "signing_key",
     "longest_access_ttl",
-    "account",
-    "failures",
     "password_reset",
     "hook",
     "delivery",
 )
-"""Those that servers write."""
 
 _MAY: Final = " AND ".join(
     f"has_table_privilege('keyturn.' || name, '{right}')"
