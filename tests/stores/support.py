@@ -1,17 +1,34 @@
-"""What the tests of the SQLite store share."""
+"""What the tests of stores share."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from keyturn.coalesce import Coalescer
+from keyturn.core.model import Session
+from keyturn.stores.base import Store
+
 NOBODY = 65534
+
+
+async def read_together(store: Store, *sessions: Session) -> list[object]:
+    """Their rows, gathered as ``Sessions`` gathers them, or why one was not read."""
+
+    async def get_all(sids: Sequence[str]) -> Sequence[Session | None]:
+        rows = await store.get(sids)
+        return [rows.get(sid) for sid in sids]
+
+    gets = Coalescer(get_all, key=lambda sid: sid, at_most=store.batch, lanes=store.lanes)
+    asked = [gets.submit(session.sid) for session in sessions]
+    return list(await asyncio.gather(*asked, return_exceptions=True))
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

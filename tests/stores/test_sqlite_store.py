@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 import pytest
 
-from keyturn.core.errors import StoreUnavailable
+from keyturn.core.errors import RowUnavailable, StoreUnavailable
 from keyturn.core.model import Claims
 from keyturn.stores.base import Swap, SweepBounds
 from keyturn.stores.conformance import (
@@ -31,7 +31,7 @@ from keyturn.stores.sqlite import SQLiteStore, engine, opening, statements
 from keyturn.stores.sqlite import store as sqlite_store
 from keyturn.stores.sqlite.engine import Engine
 
-from .support import disk_full_beyond, files_in, start_python
+from .support import disk_full_beyond, files_in, read_together, start_python
 
 SIGN_IN_FOR_EVER = """
 import asyncio, sys
@@ -175,6 +175,19 @@ async def test_a_mistake_in_sql_is_not_an_outage(store: SQLiteStore) -> None:
     """It is a fault of ours and shows as one."""
     with pytest.raises(apsw.SQLError):
         await store.engine.read(lambda connection: connection.execute("SELECT nonsense"))
+
+
+@pytest.mark.parametrize("device", ['{"user_agent":null}', '{"user_agent'])
+async def test_a_row_that_cannot_be_read_fails_alone(store: SQLiteStore, device: str) -> None:
+    """Whatever wrote it: who is asked for together with it is read."""
+    await begin(store, damaged := a_session(), sound := a_session())
+    damage = "UPDATE session SET device = ? WHERE sid = ?"
+    await store.engine.write(lambda c: c.execute(damage, (device, damaged.sid)))
+
+    fault, read = await read_together(store, damaged, sound)
+
+    assert isinstance(fault, RowUnavailable)
+    assert read == sound
 
 
 async def test_a_read_is_of_one_moment(store: SQLiteStore, other: SQLiteStore) -> None:

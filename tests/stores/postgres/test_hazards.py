@@ -24,6 +24,7 @@ from keyturn.stores.conformance import (
     turned,
 )
 from keyturn.stores.postgres import PostgresStore, connecting
+from tests.stores.support import read_together
 
 from .support import (
     SOMEBODY_WAITS,
@@ -181,6 +182,23 @@ async def test_one_bad_row_fails_alone(store: PostgresStore, admin: Connection) 
     assert (answers[0], answers[2]) == (True, True)
     assert str(answers[1]) == "The database refused the row (SQLSTATE 23514)"
     assert await row(store, sessions[1].sid) == sessions[1]
+
+
+@pytest.mark.parametrize("damage", ["device = '{\"user_agent\":null}'", "end_reason = 'bored'"])
+async def test_a_row_that_cannot_be_read_fails_alone(
+    store: PostgresStore, admin: Connection, damage: str
+) -> None:
+    """Whatever wrote it: who is asked for together with it is read, and no connection is lost."""
+    await begin(store, damaged := a_session(), sound := a_session())
+    await admin.execute(f"UPDATE keyturn.session SET {damage} WHERE sid = $1", damaged.sid)
+    backends = await admin.fetch(f"SELECT pid FROM pg_stat_activity WHERE {THEIR_BACKENDS}")
+
+    fault, read = await read_together(store, damaged, sound)
+
+    assert isinstance(fault, RowUnavailable)
+    assert read == sound
+    left = await admin.fetch(f"SELECT pid FROM pg_stat_activity WHERE {THEIR_BACKENDS}")
+    assert {*backends} <= {*left}
 
 
 @pytest.mark.parametrize("layout", ["gathered"])

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from keyturn.core.errors import StoreUnavailable
+from keyturn.core.errors import RowUnavailable, StoreUnavailable
 from keyturn.stores.base import FORKED
 
 from .connecting import COMMAND_SECONDS, Connection, Connector
@@ -23,6 +23,8 @@ _Job = Callable[[Connection], Awaitable[_Result]]
 _CALL_SECONDS: Final = COMMAND_SECONDS
 """For all of a call, waiting for a connection and making one included."""
 _TRIES: Final = 5
+_ANSWERED: Final = (asyncpg.PostgresError, RowUnavailable)
+"""After these a connection is as good as before: it told us something, if not what was wanted."""
 
 
 class Engine:
@@ -132,7 +134,7 @@ class Engine:
             except asyncpg.ReadOnlySQLTransactionError:
                 self._forsake(connection)
                 raise
-            except asyncpg.PostgresError:
+            except _ANSWERED:
                 self._give_back(connection, era)
                 raise
             except BaseException:
@@ -179,7 +181,7 @@ def _transaction(beginning: str, job: _Job[_Result]) -> _Job[_Result]:
         try:
             await connection.execute(beginning)
             result = await job(connection)
-        except asyncpg.PostgresError:
+        except _ANSWERED:
             await connection.execute("ROLLBACK")
             raise
         await _commit(connection)

@@ -20,6 +20,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
+from keyturn.core.errors import RowUnavailable
 from keyturn.core.model import (
     Claims,
     Cutoff,
@@ -93,6 +94,8 @@ _SEALED_KEY: Final = ", ".join(SealedKey.__struct_fields__)
 
 _claims_of = msgspec.json.Decoder(Claims).decode
 _device_of = msgspec.json.Decoder(Device).decode
+
+_UNREADABLE: Final = "A row of the database cannot be read"
 
 _LAST_USED: Final = "greatest(created_at, turned_at)"
 
@@ -204,7 +207,11 @@ _RAISE_VERSION: Final = """
 
 
 def session_of(row: _Row) -> Session:
-    """Of the columns ``SESSION``."""
+    """Of the columns ``SESSION``.
+
+    Raises:
+        RowUnavailable: it cannot be read.
+    """
     (
         sid,
         user_id,
@@ -222,23 +229,26 @@ def session_of(row: _Row) -> Session:
         ended_at,
         end_reason,
     ) = row
-    return Session(
-        sid=sid,
-        user_id=user_id,
-        secret=secret,
-        created_at=created_at,
-        generation=generation,
-        parent=parent,
-        first_child=first_child,
-        previous_parent=previous_parent,
-        turned_at=turned_at,
-        version=version,
-        claims=_claims_of(claims),
-        device=_device_of(device),
-        remember=remember,
-        ended_at=ended_at,
-        end_reason=None if end_reason is None else EndReason(end_reason),
-    )
+    try:
+        return Session(
+            sid=sid,
+            user_id=user_id,
+            secret=secret,
+            created_at=created_at,
+            generation=generation,
+            parent=parent,
+            first_child=first_child,
+            previous_parent=previous_parent,
+            turned_at=turned_at,
+            version=version,
+            claims=_claims_of(claims),
+            device=_device_of(device),
+            remember=remember,
+            ended_at=ended_at,
+            end_reason=None if end_reason is None else EndReason(end_reason),
+        )
+    except ValueError:
+        raise RowUnavailable(_UNREADABLE) from None
 
 
 # ── ends and changes ────────────────────────────────────────────────────────────────────────────
@@ -436,12 +446,19 @@ async def _newest_events(
 
 
 def event_of(row: asyncpg.Record | dict[str, Any]) -> Event:
-    """Of the columns ``EVENT``, and no others."""
+    """Of the columns ``EVENT``, and no others.
+
+    Raises:
+        RowUnavailable: it cannot be read.
+    """
     values = dict(row)
-    values["kind"] = EventKind(values["kind"])
-    values["sid"] = values["sid"] or None
-    values["reason"] = values["reason"] and EndReason(values["reason"])
-    values["device"] = _device_of(values["device"])
+    try:
+        values["kind"] = EventKind(values["kind"])
+        values["sid"] = values["sid"] or None
+        values["reason"] = values["reason"] and EndReason(values["reason"])
+        values["device"] = _device_of(values["device"])
+    except ValueError:
+        raise RowUnavailable(_UNREADABLE) from None
     return Event(**values)
 
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Final
 
 import apsw
+import msgspec
 
-from keyturn.core.errors import StoreUnavailable
+from keyturn.core.errors import RowUnavailable, StoreUnavailable
 
 __all__ = ["told_as_unavailable"]
 
@@ -28,8 +29,14 @@ _FAULTS: Final[dict[type[apsw.Error], str]] = {
 
 @contextmanager
 def told_as_unavailable() -> Iterator[None]:
-    """Within, a fault of the system is raised as ``StoreUnavailable``; mistakes of ours as is."""
+    """Within, a fault of the system is raised as ``StoreUnavailable``, as ``RowUnavailable`` where
+    others read at once may fare better; mistakes of ours as is.
+    """
     try:
         yield
+    except (msgspec.DecodeError, apsw.SQLError) as error:
+        if isinstance(error, apsw.SQLError) and "malformed JSON" not in str(error):
+            raise
+        raise RowUnavailable("A row of the database cannot be read") from error
     except tuple(_FAULTS) as error:
         raise StoreUnavailable(_FAULTS[type(error)]) from error
