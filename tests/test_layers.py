@@ -14,18 +14,8 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 ORDER = [
     {"core", "_version"},
-    {
-        "checking",
-        "coalesce",
-        "complaints",
-        "feed",
-        "flight",
-        "hosts",
-        "jwks",
-        "observing",
-        "staleness",
-    }
-    | {"stores"},
+    {"checking", "coalesce", "complaints", "devices", "feed", "flight", "hosts", "jwks"}
+    | {"observing", "staleness", "stores"},
     {"following", "hooks", "signing_keys"},
     {"sessions"},
     {"accounts"},
@@ -55,7 +45,7 @@ PURE_THIRD_PARTY = {"cryptography", "msgspec"}
 
 CLOCKS_AND_CHANCE = {"time", "secrets", "random", "uuid"}
 WITHOUT_CLOCK = {"core", "coalesce", "complaints", "feed", "hosts", "jwks", "staleness", "stores"}
-WITHOUT_CLOCK |= {"checking", "flight", "observing", "signing_keys", "accounts", "wire"}
+WITHOUT_CLOCK |= {"checking", "devices", "flight", "observing", "signing_keys", "accounts", "wire"}
 EXCEPTIONS = {
     ("keyturn.accounts.service", "secrets"): "makes the ids of users",
     ("keyturn.stores.sqlite.engine", "time"): "measures how long a job has waited",

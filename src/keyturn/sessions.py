@@ -56,6 +56,7 @@ from .core.model import (
 from .core.refresh_token import RefreshToken
 from .core.rotation import Decision, Verdict, absolute_end, decide, ending, idle_end
 from .core.server_secret import ServerSecrets
+from .devices import fit_to_be_kept
 from .feed import Feed, news_to
 from .flight import Flight
 from .observing import Observer, guarded, observed
@@ -341,13 +342,15 @@ class Sessions:
         Args:
             user_id: 1 to 255 characters; ``sub`` of the access tokens.
             claims: what the access tokens say of the user.
-            device: where the request came from.
+            device: where the request came from; of each text 256 characters are kept, and none
+                that cannot be printed.
             remember: False for cookies that end with the browser.
             replaces: a refresh token that the same client held before; its session ends.
             epoch: from ``user_epoch``.
 
         Raises:
             ClaimsRefused: an access token cannot carry the claims.
+            TypeError: the device is not of text; it is empty where the client told nothing.
             SignInRaced: the user was changed after ``epoch`` was read.
             StoreUnavailable: nothing is known to have been done.
             Unavailable: an emergency cutoff lies in the future, so no access token can be issued.
@@ -382,8 +385,8 @@ class Sessions:
             secret=self._random_bytes(32),
             created_at=self.now(),
             claims=claims,
-            device=Device() if device is None else device,
-            remember=remember,
+            device=fit_to_be_kept(device),
+            remember=bool(remember),
         )
 
     def _check_claims(self, user_id: str, claims: Claims) -> None:

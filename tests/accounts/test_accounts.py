@@ -271,6 +271,20 @@ async def test_unknown_wrong_and_disabled_are_the_same_work(memory: Town) -> Non
     assert work == [(["blocked_until", "find", "settle"], 1)] * 4
 
 
+async def test_a_device_that_nobody_could_read_again_is_no_event(place: Town) -> None:
+    """Not even of an attempt that fails: the list of events would be lost with it."""
+    nameless = Device(user_agent=cast("str", None))
+
+    for attempt in (
+        place.accounts.login("ada", WRONG, device=nameless),
+        place.accounts.change_password(place.ada.id, WRONG, NEW_PASSWORD, device=nameless),
+        place.accounts.reset_password("token", NEW_PASSWORD, device=nameless),
+    ):
+        with pytest.raises(TypeError, match="a Device has text"):
+            await attempt
+    assert await place.sessions.events(place.ada.id, limit=9) == []
+
+
 @pytest.mark.parametrize(
     "password", ["", "\0", PASSWORD + "\0", PASSWORD.upper(), "\ud800", "x" * 9999]
 )

@@ -170,6 +170,40 @@ async def test_a_user_id_that_no_store_could_hold_is_refused(
         await sessions.create(user_id)
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("Mozilla/5.0 (X11)", "Mozilla/5.0 (X11)"),
+        ("a\0b\x1b[31mc\ud800\u202e", "ab[31mc"),
+        ("x" * 10_000, "x" * 256),
+    ],
+)
+async def test_no_sign_in_is_refused_for_what_a_client_says_of_itself(
+    sessions: Sessions, told: str, kept: str
+) -> None:
+    """H3: of any text as much is kept as every store can hold, and every list show."""
+    tokens = await sessions.create("ada", device=Device(user_agent=told, address=told))
+
+    assert tokens.session.device == Device(user_agent=kept, address=kept)
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        Device(user_agent=cast("str", None)),
+        Device(address=cast("str", b"192.0.2.1")),
+        cast("Device", "curl"),
+    ],
+)
+async def test_a_device_that_nobody_could_read_again_begins_no_session(
+    sessions: Sessions, meddling: Meddling, device: Device
+) -> None:
+    """As where a framework has None for a header that was not sent."""
+    with pytest.raises(TypeError, match="a Device has text"):
+        await sessions.create("ada", device=device)
+    assert "add" not in meddling.calls
+
+
 async def test_the_least_recently_used_session_makes_room(store: Store, clock: Clock) -> None:
     """G3: at the limit, a further sign-in ends the session that was used the longest ago."""
     async with loaded(store, clock, policy=Policy(max_sessions=2)) as sessions:

@@ -16,6 +16,7 @@ from keyturn.core import base64url
 from keyturn.core.access_token import check_claims
 from keyturn.core.errors import ClaimsRefused, SignInRaced, Unavailable
 from keyturn.core.model import Claims, Device, EndReason, Event, EventKind, Tokens
+from keyturn.devices import fit_to_be_kept
 from keyturn.sessions import Sessions
 
 from . import throttle
@@ -157,7 +158,7 @@ class Accounts:
             InvalidCredentials: no such user, or a wrong password, or the user is disabled.
             TooManyAttempts: with this name, or from this address.
         """
-        return (await self._authenticate(identifier, password, Device(address=address))).user
+        return (await self._authenticate(identifier, password, _device_at(address))).user
 
     async def login(
         self,
@@ -181,7 +182,7 @@ class Accounts:
             InvalidCredentials: no such user, or a wrong password, or the user is disabled.
             TooManyAttempts: with this name, or from this address.
         """
-        device = Device() if device is None else device
+        device = fit_to_be_kept(device)
 
         async def sign_in() -> tuple[User, Tokens]:
             account = await self._authenticate(identifier, password, device)
@@ -281,7 +282,7 @@ class Accounts:
             TooManyAttempts: with a wrong current password.
             UserUnknown: there is no such user.
         """
-        device = Device() if device is None else device
+        device = fit_to_be_kept(device)
         user = await self.get_user(user_id)
         self._rules.check(new, user)
 
@@ -344,7 +345,7 @@ class Accounts:
             PasswordRefused: the new password cannot be taken; the token stays good.
             TooManyAttempts: from this address.
         """
-        device = Device() if device is None else device
+        device = fit_to_be_kept(device)
         keys, digest = self._network_keys(device.address), _digest_of(token)
 
         async def reset() -> User:
@@ -411,7 +412,7 @@ class Accounts:
                 await self._settle([self._profile_key(user_id)], success=False)
                 account = await self._account(user_id)
             else:
-                account = await self._prove_again(user_id, current, Device(address=address))
+                account = await self._prove_again(user_id, current, _device_at(address))
                 await self._settle(self._network_keys(address), success=False)
             return await self._rename(account, email=email, fullname=fullname)
 
@@ -473,7 +474,7 @@ class Accounts:
         await self.get_user(user_id)
 
         async def delete() -> None:
-            account = await self._prove_again(user_id, current, Device(address=address))
+            account = await self._prove_again(user_id, current, _device_at(address))
             if not await self._delete(user_id, account.epoch):
                 raise SignInRaced
 
@@ -624,6 +625,10 @@ def _new_id() -> str:
     while (new := base64url.encode(secrets.token_bytes(16))).startswith("-"):
         pass
     return new
+
+
+def _device_at(address: str) -> Device:
+    return fit_to_be_kept(Device(address=address))
 
 
 def _digest_of(token: str) -> bytes:

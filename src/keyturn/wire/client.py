@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Final
 
 from keyturn.core.model import Device
+from keyturn.devices import fit_to_be_kept
 
 from .http import Request
 
@@ -15,14 +15,11 @@ __all__ = ["address_of", "device_of", "is_trusted"]
 
 _Address = IPv4Address | IPv6Address
 
-_LONGEST_USER_AGENT: Final = 256
-
 
 def device_of(request: Request, trusted_proxies: Sequence[IPv4Network | IPv6Network]) -> Device:
     """The device as far as the request tells, fit to be shown."""
     told = (request.header(b"user-agent") or b"").decode("utf-8", "replace")
-    user_agent = "".join(filter(str.isprintable, told))[:_LONGEST_USER_AGENT]
-    return Device(user_agent=user_agent, address=address_of(request, trusted_proxies))
+    return fit_to_be_kept(Device(user_agent=told, address=address_of(request, trusted_proxies)))
 
 
 def address_of(request: Request, trusted_proxies: Sequence[IPv4Network | IPv6Network]) -> str:
