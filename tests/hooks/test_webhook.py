@@ -137,6 +137,7 @@ async def test_this_machine_may_be_told_in_the_clear(url: str) -> None:
         SECRET.removeprefix("whsec_"),
         "whsec_",
         "whsec_###",
+        "whsec_" + "é" * 32,
         "whsec_" + b64encode(bytes(23)).decode(),
         "whsec_" + b64encode(bytes(65)).decode(),
     ],

@@ -158,6 +158,10 @@ def test_a_receiver_that_refuses_disturbs_nobody(tmp_path: Path, receiver: Recei
             {"KEYTURN_WEBHOOK_URL": "https://example.com", "KEYTURN_WEBHOOK_SECRET": "short"},
             "KEYTURN_WEBHOOK_SECRET: must be whsec_",
         ),
+        (
+            {"KEYTURN_WEBHOOK_URL": "https://example.com", "KEYTURN_WEBHOOK_SECRET": "whsec_é"},
+            "KEYTURN_WEBHOOK_SECRET: must be whsec_",
+        ),
     ],
 )
 def test_an_impossible_webhook_is_told_at_start(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import hmac
 import time
 from base64 import b64decode, b64encode
@@ -151,7 +150,7 @@ def new_secret(random: bytes) -> str:
 def _key_of(secret: str) -> bytes:
     try:
         key = b64decode(secret.removeprefix(_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:  # of base64, or of what is no ASCII
         key = b""
     if not secret.startswith(_PREFIX) or not 24 <= len(key) <= 64:
         raise ConfigurationError(
