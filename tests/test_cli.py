@@ -24,6 +24,7 @@ from keyturn.core.errors import (
 from keyturn.core.model import Cutoff, Device, Tokens
 from keyturn.server.assembly import Parts
 from keyturn.server.settings import load_settings
+from keyturn.stores.conformance import a_session, begin
 
 from .commands import PASSWORD, Command
 from .server.processes import (
@@ -93,10 +94,14 @@ def test_that_there_is_no_session_is_said_beside_the_list(keyturn: Command) -> N
 
 
 def test_what_a_stranger_sent_cannot_command_the_terminal(keyturn: Command) -> None:
-    """A name of a browser may hold anything."""
-    keyturn.sign_in(user_agent="\x1b[2J\x1b]0;gotcha\x07")
+    """Whatever a row holds, as one that was written by hand."""
+    device = Device(user_agent="\x1b[2J\x1b]0;gotcha\x07")
+    session = replace(keyturn.sign_in().session, sid=a_session().sid, device=device)
+    keyturn.meanwhile(lambda parts: begin(parts.store, session))
 
-    assert "\x1b" not in keyturn.told("sessions", "list", "ada")
+    told = keyturn.told("sessions", "list", "ada")
+    assert "?[2J?]0;gotcha?" in told
+    assert "\x1b" not in told
 
 
 def test_a_session_is_revoked_by_its_id(keyturn: Command) -> None:

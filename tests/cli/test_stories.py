@@ -11,7 +11,7 @@ from keyturn.cli.story import Story
 from keyturn.core.model import DAY, Device, EndReason, Event, EventKind, Policy, Session
 from keyturn.server.assembly import Parts
 from keyturn.stores.base import SweepBounds
-from keyturn.stores.conformance import NOW, a_session
+from keyturn.stores.conformance import NOW, a_session, begin
 from tests.commands import Command
 
 FIREFOX = Device(user_agent="Firefox", address="192.0.2.1")
@@ -101,10 +101,11 @@ def test_events_of_an_unknown_user_are_refused(keyturn: Command) -> None:
 
 
 def test_what_strangers_sent_commands_no_terminal(keyturn: Command) -> None:
-    """H3: the name of a browser may hold anything."""
-    tokens = keyturn.sign_in(user_agent="\x1b[2JFirefox\n")
+    """H3: whatever a row holds, as one that was written by hand."""
+    session = a_session(device=Device(user_agent="\x1b[2JFirefox\n"))
+    keyturn.meanwhile(lambda parts: begin(parts.store, session))
 
-    told = keyturn.told("sessions", "why", tokens.session.sid)
+    told = keyturn.told("sessions", "why", session.sid)
     assert "?[2JFirefox?" in told
     assert "\x1b" not in told
 
