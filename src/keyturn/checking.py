@@ -29,7 +29,8 @@ class Verifier:
     what costs: those are read again.
 
     Args:
-        keys: that sign.
+        keys: that sign. With other ones what is remembered is worth nothing, so that takes another
+            verifier.
         cutoffs: what is void.
         issuer: ``iss`` of the tokens.
         audience: ``aud`` of the tokens.
@@ -54,12 +55,6 @@ class Verifier:
         self._longest_ttl = longest_ttl
         self._good: _Cache[str, AccessToken] = _Cache(cache_bytes, overhead=400)
         self._signed: _Cache[bytes, bool] = _Cache(cache_bytes, overhead=56)
-
-    def use(self, keys: Mapping[str, VerifyingKey]) -> None:
-        """With other keys, what was found good before may no longer be."""
-        self._keys = keys
-        self._good.clear()
-        self._signed.clear()
 
     def verify(self, token: str, now: int) -> AccessToken:
         """What ``token`` says, if it is ours, in time and not revoked.
@@ -119,9 +114,6 @@ class _Cache(Generic[_Key, _Value]):
     def __init__(self, bound: int, *, overhead: int) -> None:
         self._half = bound // 2
         self._overhead = overhead
-        self.clear()
-
-    def clear(self) -> None:
         self._young: dict[_Key, _Value] = {}
         self._old: dict[_Key, _Value] = {}
         self._size = 0

@@ -119,7 +119,12 @@ class Sessions:
     """All sessions of one issuer, on one store.
 
     Use it as an asynchronous context manager: entering reads keys and cutoffs and begins to follow
-    them, leaving lets exchanges in flight finish and closes the store.
+    them, leaving lets exchanges in flight finish and closes the store; so does an entering that
+    fails.
+
+    It belongs to the event loop that it was entered on: asked for anything on another one, it
+    raises ``RuntimeError``; so it does where it is to begin or exchange and was never entered. But
+    ``verify`` and ``read`` may be called by any thread.
 
     Args:
         store: from ``keyturn.open_store``.
@@ -205,6 +210,7 @@ class Sessions:
         )
         self._flights: dict[str, Flight[Tokens]] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._checking: asyncio.Task[None] | None = None
         self._sound_until = float("-inf")
         self._complaints = Complaints(steady_clock)
@@ -221,7 +227,11 @@ class Sessions:
     # ── life ────────────────────────────────────────────────────────────────────────────────────
 
     async def __aenter__(self) -> Self:
-        await self.load()
+        try:
+            await self.load()
+        except BaseException:
+            await self.store.close()
+            raise
         self._background = {
             asyncio.create_task(self._follow_for_ever()),
             asyncio.create_task(self._sweep_for_ever()),
@@ -238,6 +248,7 @@ class Sessions:
 
     async def close(self) -> None:
         """Let followers go and exchanges in flight finish, then close the store."""
+        self._require_own_loop()
         self.feed.close()
         for task in self._background:
             task.cancel()
@@ -249,7 +260,7 @@ class Sessions:
 
     async def load(self) -> None:
         """Read keys, cutoffs and the longest life of access tokens; make the first key if there
-        is none, and the next one if it is time.
+        is none, and the next one if it is time. The running event loop is theirs from then on.
 
         Raises:
             ConfigurationError: the configured secrets do not open the stored keys.
@@ -260,6 +271,7 @@ class Sessions:
         if fault := await self._read_keys():
             raise fault
         await self.catch_up(everything=True)
+        self._loop = asyncio.get_running_loop()
 
     async def learn_access_ttl(self, at_least: int = 0) -> None:
         """Learn the longest life that access tokens were ever given on this store, by whichever
@@ -292,6 +304,24 @@ class Sessions:
         """
         return max(now, self._last_expiry - self._longest_access_ttl) + self._spare
 
+    def _require_own_loop(self) -> None:
+        """On another one nobody would be woken when something has come of what they wait for; and
+        where each call has a loop of its own, what is revoked elsewhere would never be learnt.
+        """
+        if self._loop not in (None, asyncio.get_running_loop()):
+            raise self._misplaced()
+
+    def _misplaced(self) -> RuntimeError:
+        if self._loop is None:
+            return RuntimeError("Enter the Sessions first: `async with sessions`")
+        return RuntimeError("These Sessions belong to the event loop that they were entered on")
+
+    @property
+    def _store_here(self) -> Store:
+        """The store, for who is on our own event loop."""
+        self._require_own_loop()
+        return self.store
+
     async def check_store(self) -> None:
         """Return if the store could be written to within the last second. Whoever asks at once
         shares one try.
@@ -299,6 +329,7 @@ class Sessions:
         Raises:
             StoreUnavailable: it could not.
         """
+        self._require_own_loop()
         if self._steady_clock() < self._sound_until:
             return
         if self._checking is None:
@@ -325,7 +356,7 @@ class Sessions:
         """To be read before a user's credentials and claims, and given to ``create``: so that a
         sign-in that races a change of either is refused instead of outliving it.
         """
-        return await self.store.user_epoch(_checked_user_id(user_id))
+        return await self._store_here.user_epoch(_checked_user_id(user_id))
 
     async def create(
         self,
@@ -354,7 +385,10 @@ class Sessions:
             SignInRaced: the user was changed after ``epoch`` was read.
             StoreUnavailable: nothing is known to have been done.
             Unavailable: an emergency cutoff lies in the future, so no access token can be issued.
+            RuntimeError: they were not entered, or on another event loop; nothing was done.
         """
+        if asyncio.get_running_loop() is not self._loop:
+            raise self._misplaced()
         claims = Claims() if claims is None else claims
         self._check_claims(user_id, claims)
         session = self._new_session(user_id, claims, device, remember=remember)
@@ -457,7 +491,10 @@ class Sessions:
             SessionRevoked: the session was ended.
             StoreUnavailable: try again; nothing is lost.
             Unavailable: an emergency cutoff lies in the future, so no access token can be issued.
+            RuntimeError: they were not entered, or on another event loop; nothing was done.
         """
+        if asyncio.get_running_loop() is not self._loop:
+            raise self._misplaced()
         flight = self._flights.get(token)
         if flight is None:
             presented = refresh_token.parse(self.secrets, token)
@@ -650,6 +687,7 @@ class Sessions:
         Raises:
             StoreUnavailable: some may live still.
         """
+        self._require_own_loop()
         named = [await self._sid_of(token) for token in tokens]
         return await self._end([sid for sid in dict.fromkeys(named) if sid], EndReason.LOGGED_OUT)
 
@@ -688,6 +726,7 @@ class Sessions:
         Raises:
             SessionUnknown: there is no such session, or it is another user's.
         """
+        self._require_own_loop()
         session = await self._gets.submit(sid) if refresh_token.is_sid(sid) else None
         if session is None or user_id not in (None, session.user_id):
             raise SessionUnknown
@@ -701,7 +740,9 @@ class Sessions:
         reason: EndReason = EndReason.REVOKED_BY_ADMIN,
     ) -> int:
         """End all sessions of a user but ``keep``, sign-ins under way too; say how many."""
-        ended = await self.store.end_user(_checked_user_id(user_id), keep, self.ending(reason))
+        ended = await self._store_here.end_user(
+            _checked_user_id(user_id), keep, self.ending(reason)
+        )
         self.apply(ended)
         return len(ended)
 
@@ -728,7 +769,7 @@ class Sessions:
         their next exchange hands out good ones.
         """
         now = self.now()
-        self.apply([await self.store.void_all(now, self._tokens_until(now))])
+        self.apply([await self._store_here.void_all(now, self._tokens_until(now))])
 
     async def _end(
         self, sids: Sequence[str], reason: EndReason, generation: int | None = None
@@ -736,7 +777,7 @@ class Sessions:
         """Those of the sessions that this ended."""
         if not sids:
             return []
-        ended = await self.store.end(sids, self.ending(reason), generation=generation)
+        ended = await self._store_here.end(sids, self.ending(reason), generation=generation)
         self.apply(ended)
         return [cutoff.sid for cutoff in ended if cutoff.sid]
 
@@ -750,7 +791,7 @@ class Sessions:
     async def list(self, user_id: str) -> Sequence[Session]:
         """The user's living sessions, newest first. Their secrets are not for showing."""
         now = self.now()
-        rows = await self.store.list_sessions(_checked_user_id(user_id))
+        rows = await self._store_here.list_sessions(_checked_user_id(user_id))
         return [session for session in rows if ending(session, now, self.policy) is None]
 
     async def list_all(self, *, since: int = 0, limit: int) -> Sequence[Session]:
@@ -769,17 +810,18 @@ class Sessions:
         """Ids of the sessions that were not ended, in bounded batches."""
         after = ""
         while True:
-            sids, after = await self.store.living(since=since, after=after, limit=_END_BATCH)
+            sids, after = await self._store_here.living(since=since, after=after, limit=_END_BATCH)
             yield sids
             if not after:
                 return
 
     async def events(self, user_id: str, *, limit: int) -> Sequence[Event]:
         """The newest events of a user and all their sessions, newest first."""
-        return await self.store.events(user_id=_checked_user_id(user_id), limit=limit)
+        return await self._store_here.events(user_id=_checked_user_id(user_id), limit=limit)
 
     async def history(self, sid: str, *, limit: int) -> tuple[Session | None, Sequence[Event]]:
         """What is kept of a session, ended or not, and its newest events, newest first."""
+        self._require_own_loop()
         if not refresh_token.is_sid(sid):
             return None, []
         return await self._gets.submit(sid), await self.store.events(sid=sid, limit=limit)
@@ -792,7 +834,7 @@ class Sessions:
             ClaimsRefused: an access token cannot carry the claims.
         """
         change = self.claims_change(user_id, claims)
-        changed = await self.store.set_claims(
+        changed = await self._store_here.set_claims(
             user_id,
             claims,
             at=change.at,
@@ -882,6 +924,7 @@ class Sessions:
             StoreUnavailable: the store does not answer, or the keys were changed meanwhile: try
                 again.
         """
+        self._require_own_loop()
         key = await self._keys.rotate(self.now())
         if at_once:
             await self._let_sign(key)
@@ -911,6 +954,7 @@ class Sessions:
             StoreUnavailable: the store does not answer, or the keys were changed meanwhile: try
                 again.
         """
+        self._require_own_loop()
         heir = await self._keys.heir_of(kid, self.now(), lost=lost)
         if heir is not None:
             await self._let_sign(heir)
@@ -942,7 +986,8 @@ class Sessions:
         keyring, fault = await self._keys.read(self.keyring)
         if keyring is not self._keyring:
             self._keyring = keyring
-            self._verifier.use(keyring.by_header)
+            # A new one, as a thread in the midst of a check may yet keep what an old key signed.
+            self._verifier = self._new_verifier()
             self.feed.tell_keys(keyring.jwks())
         return fault
 
@@ -1024,7 +1069,7 @@ class Sessions:
         """
         after, swept = "", 0
         while True:
-            rows, after = await self.store.sweep(
+            rows, after = await self._store_here.sweep(
                 self._sweep_bounds(), after=after, limit=_SWEEP_BATCH
             )
             swept += rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import pytest
@@ -1330,6 +1330,90 @@ def takes_long(meddling: Meddling, operation: str, *, told: str) -> asyncio.Even
     meddling.before(operation, take_long)
     meddling.after(operation, tell)
     return under_way
+
+
+async def test_an_entering_that_fails_closes_the_store(
+    store: Store, meddling: Meddling, clock: Clock
+) -> None:
+    """Nobody else would: what was to be entered is never left."""
+
+    async def fail() -> None:
+        raise StoreUnavailable
+
+    meddling.before("signing_keys", fail)
+
+    with pytest.raises(StoreUnavailable):
+        async with engine(store, clock):
+            pass
+    assert meddling.calls[-1] == "close"
+
+
+async def test_before_they_are_entered_nothing_is_begun_or_exchanged(
+    store: Store, meddling: Meddling, clock: Clock
+) -> None:
+    """Else a row would be written that nobody holds a token of."""
+    async with loaded(store, clock) as entered:
+        token = (await entered.create("ada")).refresh_token
+    meddling.calls.clear()
+    sessions = engine(store, clock)
+
+    for attempt in (sessions.create("ada"), sessions.refresh(token)):
+        with pytest.raises(RuntimeError, match="Enter the Sessions first"):
+            await attempt
+    assert meddling.calls == []
+
+
+async def test_what_is_asked_on_another_event_loop_is_refused_at_once(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """Instead of waiting for ever, or of being served by what follows no revocations."""
+    tokens = await sessions.create("ada")
+    meddling.calls.clear()
+    questions: list[Callable[[], Coroutine[Any, Any, object]]] = [
+        lambda: sessions.create("ada"),
+        lambda: sessions.refresh(tokens.refresh_token),
+        lambda: sessions.user_epoch("ada"),
+        lambda: sessions.logout(tokens.access_token),
+        lambda: sessions.revoke(tokens.session.sid),
+        lambda: sessions.revoke_all("ada"),
+        lambda: sessions.revoke_since(0),
+        sessions.void_all,
+        lambda: sessions.list("ada"),
+        lambda: sessions.list_all(limit=1),
+        lambda: sessions.events("ada", limit=1),
+        lambda: sessions.history(tokens.session.sid, limit=1),
+        lambda: sessions.set_claims("ada", Claims()),
+        sessions.rotate_keys,
+        lambda: sessions.retire_key("kid"),
+        sessions.sweep,
+        sessions.check_store,
+        sessions.close,
+    ]
+
+    for ask in questions:
+        with pytest.raises(RuntimeError, match="belong to the event loop"):
+            await asyncio.to_thread(asyncio.run, ask())
+    assert meddling.calls == []
+    assert await exchanges(sessions, tokens.refresh_token)
+
+
+async def test_a_key_that_is_retired_in_the_midst_of_a_check_is_refused_by_the_next(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E2: one thread finds a token good by a key that the loop drops meanwhile: it is not kept."""
+    tokens, loop = await sessions.create("ada"), asyncio.get_running_loop()
+    (key,) = sessions.keyring.keys
+    check = key.verify
+
+    def retire_and_check(signature: bytes, data: bytes) -> bool:
+        asyncio.run_coroutine_threadsafe(sessions.retire_key(key.kid), loop).result()
+        return check(signature, data)
+
+    monkeypatch.setattr(key, "verify", retire_and_check)
+    await asyncio.to_thread(sessions.verify, tokens.access_token)
+
+    with pytest.raises(AccessTokenInvalid):
+        sessions.verify(tokens.access_token)
 
 
 async def test_closing_waits_for_exchanges_in_flight(
