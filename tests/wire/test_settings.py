@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -69,6 +70,9 @@ SHARED = CookieSettings(prefix="__Secure-", domain="example.com")
         ("trusted_origins", {"trusted_origins": ("https://*.example.com",)}),
         ("tokens_in_body", {"tokens_in_body": "sometimes"}),
         ("registration", {"registration": "shut"}),
+        ("trusted_proxies", {"trusted_proxies": ("10.0.0.0/8",)}),
+        ("trusted_proxies", {"trusted_proxies": "10.0.0.0/8"}),
+        ("trusted_proxies", {"trusted_proxies": (ip_address("10.0.0.1"),)}),
         ("hsts_max_age", {"hsts_max_age": -1}),
         ("revocations_token", {"revocations_tokens": ("",)}),
         ("revocations_token", {"revocations_tokens": ("x" * 31,)}),

@@ -118,6 +118,10 @@ class WireSettings(msgspec.Struct, frozen=True, kw_only=True):
             _check_url("trusted_origins", origin)
             if urlsplit(origin).path:
                 raise ConfigurationError("trusted_origins", "must be origins, without a path")
+        if not all(isinstance(proxy, IPv4Network | IPv6Network) for proxy in self.trusted_proxies):
+            raise ConfigurationError(
+                "trusted_proxies", "must be networks, as ip_network makes them"
+            )
         if self.hsts_max_age < 0:
             raise ConfigurationError("hsts_max_age", "must not be negative")
         for token in self.revocations_tokens:
