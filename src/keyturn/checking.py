@@ -77,13 +77,13 @@ class Verifier:
         Raises:
             AccessTokenInvalid: we did not sign it for this audience.
         """
-        access = self._good.get(token)
-        if access is None:
-            try:
+        try:
+            access = self._good.get(token)
+            if access is None:
                 access = self._read_anew(token)
-            except (ValueError, TypeError, OverflowError, RecursionError):
-                raise AccessTokenInvalid from None
-            self._good.put(token, access)
+                self._good.put(token, access)
+        except (AttributeError, ValueError, TypeError, OverflowError, RecursionError):
+            raise AccessTokenInvalid from None
         return _for_the_caller(access) if access.claims.extra else access
 
     def _read_anew(self, token: str) -> AccessToken:

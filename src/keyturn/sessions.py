@@ -64,7 +64,7 @@ from .signing_keys import KNOWN_AFTER, SigningKeys, is_long_known
 from .staleness import Staleness
 from .stores.base import ClaimsChange, Ending, Store, Swap, SweepBounds
 
-__all__ = ["Sessions"]
+__all__ = ["Sessions", "checked_user_id"]
 
 _ATTEMPTS: Final = 8
 """How often a lost race is run again before it is called a failure of ours."""
@@ -355,8 +355,11 @@ class Sessions:
     async def user_epoch(self, user_id: str) -> int:
         """To be read before a user's credentials and claims, and given to ``create``: so that a
         sign-in that races a change of either is refused instead of outliving it.
+
+        Raises:
+            ClaimsRefused: no user can have such an id.
         """
-        return await self._store_here.user_epoch(_checked_user_id(user_id))
+        return await self._store_here.user_epoch(checked_user_id(user_id))
 
     async def create(
         self,
@@ -427,7 +430,7 @@ class Sessions:
         access_token.check_claims(claims)
         now = self.now()
         example = AccessToken(
-            user_id=_checked_user_id(user_id),
+            user_id=checked_user_id(user_id),
             sid=base64url.encode(bytes(16)),
             version=0,
             issued_at=now,
@@ -495,7 +498,10 @@ class Sessions:
         """
         if asyncio.get_running_loop() is not self._loop:
             raise self._misplaced()
-        flight = self._flights.get(token)
+        try:
+            flight = self._flights.get(token)
+        except TypeError:  # of a list, say
+            raise RefreshTokenInvalid from None
         if flight is None:
             presented = refresh_token.parse(self.secrets, token)
             flight = Flight(partial(self._flights.pop, token))
@@ -692,12 +698,10 @@ class Sessions:
         return await self._end([sid for sid in dict.fromkeys(named) if sid], EndReason.LOGGED_OUT)
 
     async def _sid_of(self, token: str) -> str | None:
-        if token.startswith(refresh_token.PREFIX):
-            return await self._sid_of_refresh(token)
         try:
             access = self._verifier.read(token)
         except AccessTokenInvalid:
-            return None
+            return await self._sid_of_refresh(token)
         return access.sid if self.now() < access.issued_at + self.cutoff_ttl else None
 
     async def _sid_of_refresh(self, token: str) -> str | None:
@@ -739,10 +743,12 @@ class Sessions:
         keep: str | None = None,
         reason: EndReason = EndReason.REVOKED_BY_ADMIN,
     ) -> int:
-        """End all sessions of a user but ``keep``, sign-ins under way too; say how many."""
-        ended = await self._store_here.end_user(
-            _checked_user_id(user_id), keep, self.ending(reason)
-        )
+        """End all sessions of a user but ``keep``, sign-ins under way too; say how many.
+
+        Raises:
+            ClaimsRefused: no user can have such an id.
+        """
+        ended = await self._store_here.end_user(checked_user_id(user_id), keep, self.ending(reason))
         self.apply(ended)
         return len(ended)
 
@@ -789,9 +795,13 @@ class Sessions:
     # ── claims and devices ──────────────────────────────────────────────────────────────────────
 
     async def list(self, user_id: str) -> Sequence[Session]:
-        """The user's living sessions, newest first. Their secrets are not for showing."""
+        """The user's living sessions, newest first. Their secrets are not for showing.
+
+        Raises:
+            ClaimsRefused: no user can have such an id.
+        """
         now = self.now()
-        rows = await self._store_here.list_sessions(_checked_user_id(user_id))
+        rows = await self._store_here.list_sessions(checked_user_id(user_id))
         return [session for session in rows if ending(session, now, self.policy) is None]
 
     async def list_all(self, *, since: int = 0, limit: int) -> Sequence[Session]:
@@ -816,8 +826,12 @@ class Sessions:
                 return
 
     async def events(self, user_id: str, *, limit: int) -> Sequence[Event]:
-        """The newest events of a user and all their sessions, newest first."""
-        return await self._store_here.events(user_id=_checked_user_id(user_id), limit=limit)
+        """The newest events of a user and all their sessions, newest first.
+
+        Raises:
+            ClaimsRefused: no user can have such an id.
+        """
+        return await self._store_here.events(user_id=checked_user_id(user_id), limit=limit)
 
     async def history(self, sid: str, *, limit: int) -> tuple[Session | None, Sequence[Event]]:
         """What is kept of a session, ended or not, and its newest events, newest first."""
@@ -1147,10 +1161,15 @@ def _generations(session: Session) -> tuple[int, int, int, int, int | None]:
     )
 
 
-def _checked_user_id(user_id: str) -> str:
+def checked_user_id(user_id: str) -> str:
+    """``user_id``, if a user can have it.
+
+    Raises:
+        ClaimsRefused: no store could hold it.
+    """
     try:
         user_id.encode()
-    except UnicodeEncodeError:
+    except (AttributeError, UnicodeEncodeError):
         raise ClaimsRefused("user_id is not valid text") from None
     if not 0 < len(user_id) <= 255 or "\0" in user_id:
         raise ClaimsRefused("user_id must have 1 to 255 characters and no NUL")

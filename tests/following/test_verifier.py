@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -124,8 +124,24 @@ def test_a_good_token_says_what_it_says(clock: Clock, algorithm: str) -> None:
         ("..", AccessTokenInvalid),
         ("é" * 5000, AccessTokenInvalid),
         ("ktr_" + "A" * 71, AccessTokenInvalid),
+        (cast("str", None), AccessTokenInvalid),
+        (cast("str", b".."), AccessTokenInvalid),
+        (cast("str", []), AccessTokenInvalid),
     ],
-    ids=["forged", "audience", "life", "ended", "longer", "empty", "dots", "long", "refresh"],
+    ids=[
+        "forged",
+        "audience",
+        "life",
+        "ended",
+        "longer",
+        "empty",
+        "dots",
+        "long",
+        "refresh",
+        "none",
+        "bytes",
+        "list",
+    ],
 )
 def test_what_the_issuer_refuses_is_refused(
     by_keys: Verifier, issuer: Issuer, text: str, error: type[KeyturnError]

@@ -161,13 +161,20 @@ async def test_claims_too_large_for_a_cookie_are_refused_before_a_row_is_written
     assert "add" not in meddling.calls
 
 
-@pytest.mark.parametrize("user_id", ["", "x" * 256, "a\0b", "\ud800"])
+@pytest.mark.parametrize("user_id", ["", "x" * 256, "a\0b", "\ud800", cast("str", None)])
 async def test_a_user_id_that_no_store_could_hold_is_refused(
     sessions: Sessions, user_id: str
 ) -> None:
-    """Bad input gets a clear error."""
-    with pytest.raises(ClaimsRefused, match="user_id"):
-        await sessions.create(user_id)
+    """Bad input gets a clear error, whatever is asked of it."""
+    for attempt in (
+        sessions.create(user_id),
+        sessions.user_epoch(user_id),
+        sessions.revoke_all(user_id),
+        sessions.list(user_id),
+        sessions.events(user_id, limit=1),
+    ):
+        with pytest.raises(ClaimsRefused, match="user_id"):
+            await attempt
 
 
 @pytest.mark.parametrize(
@@ -221,6 +228,20 @@ async def test_the_least_recently_used_session_makes_room(store: Store, clock: C
 
 
 # ── exchange ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("token", [None, 7, b"ktr_", [], {}, ()], ids=repr)
+async def test_what_is_no_text_is_no_token(sessions: Sessions, token: Any) -> None:
+    """C10: as where an application passes on what was in a body."""
+    with pytest.raises(AccessTokenInvalid):
+        sessions.verify(token)
+    with pytest.raises(AccessTokenInvalid):
+        sessions.read(token)
+    with pytest.raises(RefreshTokenInvalid):
+        await sessions.refresh(token)
+    with pytest.raises(SessionUnknown):
+        await sessions.revoke(token)
+    assert await sessions.logout(token) == []
 
 
 async def test_exchanges_of_one_token_share_one_flight(

@@ -17,7 +17,7 @@ from keyturn.core.access_token import check_claims
 from keyturn.core.errors import ClaimsRefused, SignInRaced, Unavailable
 from keyturn.core.model import Claims, Device, EndReason, Event, EventKind, Tokens
 from keyturn.devices import fit_to_be_kept
-from keyturn.sessions import Sessions
+from keyturn.sessions import Sessions, checked_user_id
 
 from . import throttle
 from .errors import (
@@ -331,7 +331,7 @@ class Accounts:
         """
         token = base64url.encode(secrets.token_bytes(32))
         expires_at = self._sessions.now() + lifetime
-        if not await self._users.set_reset(user_id, _digest_of(token), expires_at):
+        if not await self._users.set_reset(_possible(user_id), _digest_of(token), expires_at):
             await self.get_user(user_id)
             raise UserDisabled
         return token
@@ -492,7 +492,7 @@ class Accounts:
 
     async def _delete(self, user_id: str, epoch: int | None = None) -> bool:
         ending = self._sessions.ending(EndReason.USER_DELETED)
-        ended = await self._users.delete(user_id, ending, epoch=epoch)
+        ended = await self._users.delete(_possible(user_id), ending, epoch=epoch)
         self._sessions.apply(ended or ())
         return ended is not None
 
@@ -503,7 +503,7 @@ class Accounts:
             UserUnknown: there is no such user.
         """
         ending = self._sessions.ending(EndReason.USER_DISABLED)
-        ended = await self._users.disable(user_id, ending)
+        ended = await self._users.disable(_possible(user_id), ending)
         if ended is None:
             raise UserUnknown
         self._sessions.apply(ended)
@@ -514,7 +514,7 @@ class Accounts:
         Raises:
             UserUnknown: there is no such user.
         """
-        if not await self._users.enable(user_id):
+        if not await self._users.enable(_possible(user_id)):
             raise UserUnknown
 
     # ── find ────────────────────────────────────────────────────────────────────────────────────
@@ -543,7 +543,7 @@ class Accounts:
         return await self._users.list_users(after=key_of(after), limit=limit)
 
     async def _account(self, user_id: str) -> Account:
-        account = await self._users.get(user_id)
+        account = await self._users.get(_possible(user_id))
         if account is None:
             raise UserUnknown
         return account
@@ -625,6 +625,14 @@ def _new_id() -> str:
     while (new := base64url.encode(secrets.token_bytes(16))).startswith("-"):
         pass
     return new
+
+
+def _possible(user_id: str) -> str:
+    """What no store could hold is nobody's."""
+    try:
+        return checked_user_id(user_id)
+    except ClaimsRefused:
+        raise UserUnknown from None
 
 
 def _device_at(address: str) -> Device:

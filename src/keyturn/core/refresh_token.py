@@ -54,11 +54,11 @@ def parse(secrets: ServerSecrets, token: str) -> RefreshToken:
     Raises:
         RefreshTokenInvalid: we did not issue it, or a character of it was changed since.
     """
-    if len(token) != LENGTH or not token.startswith(PREFIX):
-        raise RefreshTokenInvalid
     try:
+        if len(token) != LENGTH or not token.startswith(PREFIX):
+            raise RefreshTokenInvalid
         raw = base64url.decode(token[len(PREFIX) :])
-    except ValueError:
+    except (AttributeError, TypeError, ValueError):
         raise RefreshTokenInvalid from None
     proven, tag = raw[:37], raw[37:]
     for secret in secrets.with_id(raw[0]):
@@ -77,7 +77,7 @@ def is_sid(text: str) -> bool:
     """Whether ``text`` has the form of a session's id: what has not, names no session."""
     try:
         return len(base64url.decode(text)) == 16
-    except ValueError:
+    except (AttributeError, ValueError):
         return False
 
 

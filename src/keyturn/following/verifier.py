@@ -199,7 +199,7 @@ class Verifier:
 
     def _may_become_good(self, token: str) -> bool:
         """Whether its key is none of those known, but may turn out to be one soon."""
-        header = token.partition(".")[0]
+        header = str(token).partition(".")[0]
         follower = self._follower
         return (
             follower is not None
