@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from keyturn.accounts import Accounts
+from keyturn.accounts import Accounts, service
 from keyturn.core.errors import StoreUnavailable
-from keyturn.server import assembly
 from keyturn.server.assembly import application, prepare
 from keyturn.server.settings import Settings, load_settings
 
@@ -35,7 +34,7 @@ async def test_accounts_are_swept_again_and_again_whatever_happens(
         swept.set()
         return 0
 
-    monkeypatch.setattr(assembly, "_SWEEP_SECONDS", 0)
+    monkeypatch.setattr(service, "_SWEEP_SECONDS", 0)
     monkeypatch.setattr(Accounts, "sweep", sweep)
     async with application(settings), asyncio.timeout(20):
         await swept.wait()
@@ -60,7 +59,7 @@ async def test_nothing_runs_on_after_the_application(
             ended.set()
         return 0
 
-    monkeypatch.setattr(assembly, "_SWEEP_SECONDS", 0)
+    monkeypatch.setattr(service, "_SWEEP_SECONDS", 0)
     monkeypatch.setattr(Accounts, "sweep", sweep)
 
     async def fail_in_mid_sweep() -> None:

@@ -2,9 +2,9 @@
 
 store = await open_store("sqlite:///keyturn.db", create=True)
 async with Sessions(store, secrets=[secret], issuer="https://example.com") as sessions:
-    accounts = Accounts(open_users(store), sessions)
-    await accounts.register("ada", "ada@example.com", "Ada Lovelace", password)
-    user, tokens = await accounts.login("ada", password)
+    async with Accounts(open_users(store), sessions) as accounts:
+        await accounts.register("ada", "ada@example.com", "Ada Lovelace", password)
+        user, tokens = await accounts.login("ada", password)
 """
 
 from __future__ import annotations

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final, TypeVar
+from types import TracebackType
+from typing import Final, Self, TypeVar
 
 from msgspec.structs import replace
 
@@ -39,14 +42,20 @@ from .throttle import ThrottleKey
 
 __all__ = ["Accounts"]
 
+log = logging.getLogger("keyturn")
+
 _Result = TypeVar("_Result")
 
 _ATTEMPTS: Final = 5  # to win a race before it is called a failure of ours
+_SWEEP_SECONDS: Final = 3600
 _SWEEP_BATCH: Final = 500
 
 
 class Accounts:
     """The users of one service, and their way to a session.
+
+    Use it as an asynchronous context manager, within that of the sessions: while it is entered,
+    ``sweep`` runs by itself once an hour, and leaving it closes it.
 
     Every method may raise ``Unavailable``: the store did not answer, or there are more passwords
     to hash than the machine can do. Then nothing is known to be wrong with what was asked.
@@ -74,6 +83,28 @@ class Accounts:
         self._rules = PasswordRules() if rules is None else rules
         self._profile_in_token = profile_in_token
         self._throttle_secret = sessions.secrets.first.throttle_key
+        self._sweeping: asyncio.Task[None] | None = None
+
+    # ── life ────────────────────────────────────────────────────────────────────────────────────
+
+    async def __aenter__(self) -> Self:
+        self._sweeping = asyncio.create_task(self._sweep_for_ever())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the threads that hash."""
+        self._hashing.close()
 
     # ── register ────────────────────────────────────────────────────────────────────────────────
 
@@ -608,16 +639,22 @@ class Accounts:
 
     async def sweep(self) -> int:
         """Delete the counted failures that are forgotten and the resets that are over, in bounded
-        batches; say how many.
+        batches; say how many. To be called once an hour, where it does not run by itself.
         """
         swept = 0
         while batch := await self._users.sweep(self._sessions.now(), _SWEEP_BATCH):
             swept += batch
         return swept
 
-    def close(self) -> None:
-        """Let go of the threads that hash."""
-        self._hashing.close()
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            try:
+                await self.sweep()
+            except Unavailable as error:
+                log.warning("cannot sweep accounts: %s", error)
+            except Exception:  # the next sweep finds what this one left
+                log.warning("cannot sweep accounts", exc_info=True)
 
 
 def _new_id() -> str:

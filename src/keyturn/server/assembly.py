@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import fcntl
-import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from keyturn.accounts import Accounts, PasswordHashing, PasswordRules, UserStore, open_users
-from keyturn.core.errors import ConfigurationError, Unavailable
+from keyturn.core.errors import ConfigurationError
 from keyturn.core.model import Policy
 from keyturn.hooks import Hooks, Webhook
 from keyturn.integrations.asgi import Answer, App
@@ -52,12 +51,9 @@ __all__ = [
     "wire_settings_of",
 ]
 
-log = logging.getLogger("keyturn")
-
 WEBHOOK: Final = "webhook"
 """The name of the hook that ``KEYTURN_WEBHOOK_URL`` is."""
 
-_SWEEP_SECONDS: Final = 3600
 _SECONDS_BETWEEN_TRIES: Final = 0.02
 
 
@@ -271,7 +267,7 @@ async def application(settings: Settings) -> AsyncIterator[App]:
     watch = Watch(settings, hooks=[WEBHOOK] if settings.webhook_url else [])
     parts = await open_parts(settings, observer=watch.observer)
     try:
-        async with parts.sessions, _swept(parts.accounts), _hooked(parts, watch.observer):
+        async with parts.sessions, parts.accounts, _hooked(parts, watch.observer):
             endpoints = Endpoints(parts.sessions, parts.accounts, wire_settings)
             answer = _with_pages(endpoints, parts, settings)
             answer = Mirror(find_secrets(settings), answer, wire_settings).handle
@@ -305,27 +301,6 @@ def _with_pages(endpoints: Endpoints, parts: Parts, settings: Settings) -> Answe
         password_length=settings.password_min_length,
     )
     return pages.handle
-
-
-@asynccontextmanager
-async def _swept(accounts: Accounts) -> AsyncIterator[None]:
-    sweeping = asyncio.create_task(_sweep_for_ever(accounts))
-    try:
-        yield
-    finally:
-        sweeping.cancel()
-        await asyncio.gather(sweeping, return_exceptions=True)
-
-
-async def _sweep_for_ever(accounts: Accounts) -> None:
-    while True:
-        await asyncio.sleep(_SWEEP_SECONDS)
-        try:
-            await accounts.sweep()
-        except Unavailable as error:
-            log.warning("cannot sweep accounts: %s", error)
-        except Exception:  # the next sweep finds what this one left
-            log.warning("cannot sweep accounts", exc_info=True)
 
 
 # ── before the first request ────────────────────────────────────────────────────────────────────
