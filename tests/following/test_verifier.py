@@ -728,6 +728,52 @@ def test_metadata_are_where_rfc_8414_has_them(address: str, place: str) -> None:
     assert asked == [place]
 
 
+@pytest.mark.parametrize(
+    ("address", "places"),
+    [
+        (
+            "https://a.example/b/",
+            [
+                "https://a.example/.well-known/oauth-authorization-server/b",
+                "https://a.example/b/.well-known/oauth-authorization-server",
+            ],
+        ),
+        ("https://a.example", ["https://a.example/.well-known/oauth-authorization-server"]),
+    ],
+)
+def test_an_issuer_below_a_path_may_have_its_metadata_there(
+    address: str, places: list[str]
+) -> None:
+    """E5: where it is a part of another application, which answers at the origin."""
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(404)
+
+    transport = httpx.MockTransport(answer)
+    issuer = issuer_module.Issuer(address, lambda: httpx.Client(transport=transport))
+
+    with pytest.raises(Unavailable, match=f"{places[-1]} answers 404"):
+        issuer.metadata()
+    assert asked == places
+
+
+def test_what_is_found_below_a_path_must_be_of_the_issuer_too() -> None:
+    """E5: another one that is mounted there is not taken for it."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.startswith("/b/"):
+            return httpx.Response(200, json={"issuer": "https://a.example", "jwks_uri": ""})
+        return httpx.Response(404)
+
+    transport = httpx.MockTransport(answer)
+    issuer = issuer_module.Issuer("https://a.example/b", lambda: httpx.Client(transport=transport))
+
+    with pytest.raises(ConfigurationError, match="is of the issuer https://a.example$"):
+        issuer.metadata()
+
+
 def test_a_feed_token_shows_in_no_representation(by_feed: Verifier) -> None:
     """H3: nor in that of its parts."""
     assert FEED_TOKEN not in repr(by_feed)

@@ -71,20 +71,26 @@ class Issuer:
         self._listening: socket.socket | None = None
 
     def metadata(self) -> Metadata:
-        """What the issuer tells of itself, at the place of RFC 8414, section 3.
+        """What the issuer tells of itself, at the place of RFC 8414, section 3, or below its own
+        address, if nothing is there: where it is a part of another application.
 
         Raises:
             ConfigurationError: another issuer is there, or secrets would travel in the clear.
             Unavailable: it does not answer as it should.
         """
         parts = urlsplit(self._address)
-        url = f"{parts.scheme}://{parts.netloc}{_WELL_KNOWN}{parts.path.rstrip('/')}"
+        path = parts.path.rstrip("/")
+        origin = f"{parts.scheme}://{parts.netloc}"
+        answer = self._ask(f"{origin}{_WELL_KNOWN}{path}")
+        if answer.status_code == 404 and path:
+            answer = self._ask(f"{origin}{path}{_WELL_KNOWN}")
+        _require_success(answer)
         try:
-            metadata = msgspec.json.decode(self._get(url).content, type=Metadata)
+            metadata = msgspec.json.decode(answer.content, type=Metadata)
         except ValueError:
-            raise Unavailable(f"{url} holds no metadata of an issuer") from None
+            raise Unavailable(f"{answer.url} holds no metadata of an issuer") from None
         if metadata.issuer != self._address:
-            raise ConfigurationError("issuer", f"{url} is of the issuer {metadata.issuer}")
+            raise ConfigurationError("issuer", f"{answer.url} is of the issuer {metadata.issuer}")
         for named in filter(None, (metadata.jwks_uri, metadata.revocations_uri)):
             check_url("issuer", named)
         return metadata
@@ -95,7 +101,8 @@ class Issuer:
         Raises:
             Unavailable: the issuer does not answer as it should.
         """
-        answer = self._get(jwks_uri)
+        answer = self._ask(jwks_uri)
+        _require_success(answer)
         try:
             keys = read_jwks(answer.content)
         except ValueError as error:
@@ -131,14 +138,12 @@ class Issuer:
         """Let go of all connections."""
         self._client.close()
 
-    def _get(self, url: str) -> httpx.Response:
+    def _ask(self, url: str) -> httpx.Response:
         with self._reaching(url):
             fresh = {"cache-control": "no-cache"}
-            answer = self._client.get(
+            return self._client.get(
                 url, headers=fresh, timeout=_SECONDS_TO_ANSWER, follow_redirects=False
             )
-            _require_success(answer)
-            return answer
 
     @contextmanager
     def _reaching(self, url: str) -> Iterator[None]:
