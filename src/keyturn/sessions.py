@@ -308,7 +308,7 @@ class Sessions:
         """On another one nobody would be woken when something has come of what they wait for; and
         where each call has a loop of its own, what is revoked elsewhere would never be learnt.
         """
-        if self._loop not in (None, asyncio.get_running_loop()):
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
             raise self._misplaced()
 
     def _misplaced(self) -> RuntimeError:

@@ -104,6 +104,7 @@ class Engine(Sessions):
         self._kept = kept
         self._sleep = lambda seconds: Call("sleep", seconds)
         self._clock = now
+        self._loop = None  # it runs on none
 
     async def _read_keys(self) -> None:
         """Nobody signs here."""
