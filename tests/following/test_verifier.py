@@ -770,7 +770,7 @@ def test_what_is_found_below_a_path_must_be_of_the_issuer_too() -> None:
     transport = httpx.MockTransport(answer)
     issuer = issuer_module.Issuer("https://a.example/b", lambda: httpx.Client(transport=transport))
 
-    with pytest.raises(ConfigurationError, match="is of the issuer https://a.example$"):
+    with pytest.raises(ConfigurationError, match=r"is of the issuer https://a\.example$"):
         issuer.metadata()
 
 

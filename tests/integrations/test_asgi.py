@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -13,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from httpx_sse import aconnect_sse
 
 from keyturn.core.errors import ConfigurationError
@@ -26,6 +24,8 @@ from tests.accounts.support import PASSWORD
 from tests.processes.servers import Application
 from tests.support import Clock
 from tests.wire.support import CLIENT, FEED_TOKEN, ORIGIN, PAGE, Site, site
+
+from .support import served
 
 MIB = 1 << 20
 LOGIN = {"username": "ada", "password": PASSWORD}
@@ -406,30 +406,9 @@ async def test_a_server_that_does_not_start_applications_is_told_to(here: Site) 
 # ── on uvicorn ──────────────────────────────────────────────────────────────────────────────────
 
 
-@asynccontextmanager
-async def served(endpoints: Endpoints) -> AsyncIterator[httpx.AsyncClient]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        App(endpoints),
-        http="httptools",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve([listener]))
-    port = listener.getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-        yield client
-    server.should_exit = True
-    await serving
-
-
 @pytest.fixture
 async def client(here: Site) -> AsyncIterator[httpx.AsyncClient]:
-    async with served(here.endpoints) as client:
+    async with served(App(here.endpoints)) as client:
         yield client
 
 
