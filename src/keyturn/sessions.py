@@ -64,7 +64,7 @@ from .signing_keys import KNOWN_AFTER, SigningKeys, is_long_known
 from .staleness import Staleness
 from .stores.base import ClaimsChange, Ending, Store, Swap, SweepBounds
 
-__all__ = ["Sessions", "checked_user_id"]
+__all__ = ["Sessions", "check_names", "checked_user_id"]
 
 _ATTEMPTS: Final = 8
 """How often a lost race is run again before it is called a failure of ours."""
@@ -94,6 +94,8 @@ _MOST_JUST_MINTED: Final = 1000
 same one again, as the tabs of a browser do that wake up together: to sign is what costs most.
 """
 _TOLD: Final = {Verdict.RECOVER: EventKind.RECOVERED, Verdict.RESUME: EventKind.RESUMED}
+_LONGEST_NAME: Final = 255
+"""Bytes of the issuer, and of the audience: both are in every access token, which is bounded."""
 _OF_TIME: Final = (None, EndReason.IDLE, EndReason.ABSOLUTE)
 
 
@@ -129,8 +131,9 @@ class Sessions:
     Args:
         store: from ``keyturn.open_store``.
         secrets: the server's secrets, each at least 32 random bytes; the first makes, all check.
-        issuer: ``iss`` of the access tokens, as a rule the public URL.
-        audience: ``aud``; the issuer if not given.
+        issuer: ``iss`` of the access tokens, as a rule the public URL; at most 255 bytes, without
+            spaces.
+        audience: ``aud``, at most 255 bytes; the issuer if not given.
         policy: how long things last.
         signing_algorithm: ``ES256``, ``EdDSA`` or ``RS256``; a change makes a new key.
         max_staleness: seconds without news of cutoffs that are no cause for worry.
@@ -162,8 +165,7 @@ class Sessions:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        if not issuer:
-            raise ConfigurationError("issuer", "is missing")
+        check_names(issuer, issuer if audience is None else audience)
         self.observer, self.store = guarded(observer), store
         if observer is not None:
             self.store = observed(store, Store, self.observer, steady_clock)
@@ -1159,6 +1161,19 @@ def _generations(session: Session) -> tuple[int, int, int, int, int | None]:
         session.previous_parent,
         session.turned_at,
     )
+
+
+def check_names(issuer: str, audience: str) -> None:
+    """Refuse what would leave no room for a user in an access token, or cannot be an issuer.
+
+    Raises:
+        ConfigurationError: one is empty, long, or not printable; or the issuer has spaces.
+    """
+    for setting, name in (("issuer", issuer), ("audience", audience)):
+        if not name.isprintable() or not 0 < len(name.encode()) <= _LONGEST_NAME:
+            raise ConfigurationError(setting, f"must be printable, of 1 to {_LONGEST_NAME} bytes")
+    if " " in issuer:
+        raise ConfigurationError("issuer", "must be a URL, without spaces")
 
 
 def checked_user_id(user_id: str) -> str:

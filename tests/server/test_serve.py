@@ -291,6 +291,8 @@ def test_a_configured_secret_without_a_database_is_said(tmp_path: Path) -> None:
         ((), {"KEYTURN_PUBLIC_URL": "http://a.example"}, "KEYTURN_PUBLIC_URL"),
         ((), {"KEYTURN_COOKIE_DOMAIN": "a.example"}, "KEYTURN_COOKIE_DOMAIN"),
         ((), {"KEYTURN_SECRET": "short"}, "KEYTURN_SECRET"),
+        ((), {"KEYTURN_ISSUER": "https://" + "x" * 1200}, "KEYTURN_ISSUER"),
+        ((), {"KEYTURN_AUDIENCE": "x" * 1200}, "KEYTURN_AUDIENCE"),
         ((), {"KEYTURN_REVOCATIONS_TOKEN": "short"}, "KEYTURN_REVOCATIONS_TOKEN"),
         ((), {"KEYTURN_NONSENSE": "1"}, "KEYTURN_NONSENSE"),
         (("--host", "0.0.0.0"), {}, "KEYTURN_PUBLIC_URL"),

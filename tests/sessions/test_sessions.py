@@ -1057,6 +1057,36 @@ async def test_beyond_max_staleness_the_setting_decides(
         assert sessions.stale
 
 
+@pytest.mark.parametrize("name", ["", "https://" + "x" * 248, "é" * 128, "a\nb", "\ud800"])
+@pytest.mark.parametrize("setting", ["issuer", "audience"])
+def test_a_name_that_leaves_no_room_in_a_token_is_refused(
+    store: Store, clock: Clock, setting: str, name: str
+) -> None:
+    """At once, and not with each sign-in."""
+    names: dict[str, Any] = {setting: name}
+
+    with pytest.raises(ConfigurationError, match=f"{setting}: must be printable"):
+        engine(store, clock, **names)
+
+
+def test_an_issuer_with_a_space_is_refused(store: Store, clock: Clock) -> None:
+    """It is a URL (RFC 8414, section 2)."""
+    with pytest.raises(ConfigurationError, match="issuer: must be a URL"):
+        engine(store, clock, issuer=" ")
+
+
+async def test_the_longest_names_leave_room_for_the_longest_user(
+    store: Store, clock: Clock
+) -> None:
+    """Of names that can be registered."""
+    names = {"issuer": "x" * 255, "audience": "y" * 255}
+    profile = Claims(username="\U0001f511" * 64, email="e" * 254, fullname="\U0001f511" * 128)
+    async with loaded(store, clock, **names) as sessions:
+        tokens = await sessions.create("u" * 22, profile)
+
+        assert sessions.verify(tokens.access_token).claims == profile
+
+
 async def test_an_on_stale_that_is_neither_is_refused(store: Store, clock: Clock) -> None:
     """H4: a mistyped setting does not pass for the lenient one."""
     with pytest.raises(ConfigurationError, match="on_stale"):

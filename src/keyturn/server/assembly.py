@@ -19,7 +19,7 @@ from keyturn.core.model import Policy
 from keyturn.hooks import Hooks, Webhook
 from keyturn.integrations.asgi import Answer, App
 from keyturn.observing import Observer, observed
-from keyturn.sessions import Sessions
+from keyturn.sessions import Sessions, check_names
 from keyturn.stores import Store, open_store, store_exists
 from keyturn.wire.endpoints import Endpoints
 from keyturn.wire.settings import CookieSettings, WireSettings, check_random
@@ -148,7 +148,18 @@ def webhook_of(settings: Settings) -> Webhook | None:
     return Webhook(settings.webhook_url, settings.webhook_secret)
 
 
-RULES: Final = (policy_of, wire_settings_of, _password_rules_of, _check_metrics, webhook_of)
+def _check_names(settings: Settings) -> None:
+    check_names(settings.issuer, settings.audience)
+
+
+RULES: Final = (
+    policy_of,
+    wire_settings_of,
+    _check_names,
+    _password_rules_of,
+    _check_metrics,
+    webhook_of,
+)
 """What settings must keep, each by itself: raises ``ConfigurationError``."""
 
 
