@@ -54,6 +54,10 @@ class Endpoints:
             response = self._problems.answer_to(error)
         return self._finish(request, response)
 
+    def methods_at(self, path: str) -> Collection[str]:
+        """What may be asked of ``path``; nothing where none of these is."""
+        return self._places.get(place_of(path), {}).keys()
+
     def end_streams(self) -> None:
         """Let those go who follow what happens here. To be called as the server stops, as it waits
         for answers that have begun.

@@ -384,13 +384,14 @@ async def test_people_are_told_that_nothing_is_here(there: Pagers, headers: dict
     assert b'href="/"' in answer.body
 
 
-@pytest.mark.parametrize("path", ["/login", "/register", "/logout", "/reset-password", "/account"])
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/login", "/register", "/logout", "/reset-password"])
+@pytest.mark.parametrize("method", ["POST", "OPTIONS"])
 async def test_no_page_stands_in_the_way_of_an_endpoint(
     there: Pagers, path: str, method: str
 ) -> None:
-    """Whatever is no GET and no HEAD is answered as without pages."""
-    request = Request(method, path, b"", [(b"sec-fetch-dest", b"document")], b"", CLIENT)
+    """What it takes, and the question before that, are answered as without pages."""
+    headers = [(b"sec-fetch-dest", b"document"), (b"access-control-request-method", b"POST")]
+    request = Request(method, path, b"", headers, b"", CLIENT)
 
     with_pages = await there.pages.handle(request)
 
@@ -541,6 +542,23 @@ async def test_the_browser_client_is_for_own_pages_too(clock: Clock) -> None:
     assert answer["cache-control"] == "no-cache"
     assert answer["access-control-allow-origin"] == TRUSTED
     assert stranger.all("access-control-allow-origin") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/login", "GET, HEAD, POST"),
+        ("/change-password", "GET, HEAD, POST"),
+        ("/account", "GET, HEAD"),
+        ("/", "GET, HEAD"),
+        ("/me", "GET, HEAD, PATCH, DELETE"),
+    ],
+)
+async def test_what_is_allowed_is_what_works(there: Pagers, path: str, allowed: str) -> None:
+    """405 names the page and the endpoint that share a path."""
+    answer = await there.get(path, headers={}, method="PUT")
+
+    assert (answer.verdict, answer["allow"]) == ((405, "method_not_allowed"), allowed)
 
 
 async def test_files_are_only_read(there: Pagers) -> None:

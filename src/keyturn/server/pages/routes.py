@@ -116,6 +116,8 @@ class Pages:
             return self._finish(request, await self._page(request), _OF_PAGES)
         if (file := self._file(request)) is not None:
             return self._finish(request, file, ())
+        if is_page and self._is_asked_in_vain(request):
+            return self._finish(request, self._not_allowed(request), ())
         response = await self._endpoints.handle(request)
         if response.status in {404, 405} and _wants_page(request):
             return self._finish(request, self._nothing_here(response), _OF_PAGES)
@@ -277,6 +279,15 @@ class Pages:
         if file is not None and request.method not in {"GET", "HEAD"}:
             return self._problems.answer_to(MethodNotAllowed("GET, HEAD"))
         return file
+
+    def _is_asked_in_vain(self, request: Request) -> bool:
+        """Whether neither a page nor an endpoint is asked so. A preflight is of the endpoints."""
+        preflight = request.header(b"access-control-request-method") is not None
+        return not preflight and request.method not in self._endpoints.methods_at(request.path)
+
+    def _not_allowed(self, request: Request) -> Response:
+        methods = ("GET", "HEAD", *self._endpoints.methods_at(request.path))
+        return self._problems.answer_to(MethodNotAllowed(", ".join(methods)))
 
     def _nothing_here(self, problem: Response) -> Response:
         return self._message("not_found", problem, keep=b"allow")
