@@ -211,6 +211,15 @@ async def test_a_device_that_nobody_could_read_again_begins_no_session(
     assert "add" not in meddling.calls
 
 
+async def test_whatever_is_true_or_false_says_whether_to_remember(sessions: Sessions) -> None:
+    """A row that held something else could not be read again."""
+    asked = cast("list[bool]", [2, None, "on"])
+
+    kept = [(await sessions.create("ada", remember=each)).session.remember for each in asked]
+
+    assert kept == [True, False, True]
+
+
 async def test_the_least_recently_used_session_makes_room(store: Store, clock: Clock) -> None:
     """G3: at the limit, a further sign-in ends the session that was used the longest ago."""
     async with loaded(store, clock, policy=Policy(max_sessions=2)) as sessions:
