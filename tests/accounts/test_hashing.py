@@ -200,7 +200,7 @@ async def test_a_hash_that_takes_less_work_is_padded_with_that_of_nobody() -> No
     hashing.close()
 
 
-@pytest.mark.parametrize("password", ["a" * 1025, "\ud800", "\u0301" * 60_000])
+@pytest.mark.parametrize("password", ["a" * 1025, "\ud800", "\u0301" * 60_000, "\u0301" * 31])
 async def test_a_password_that_can_be_nobodys_costs_the_same(password: str) -> None:
     """F7: it is refused after a verification, of nothing, and that is no match for anything."""
     hasher = InstantHasher()
@@ -209,6 +209,19 @@ async def test_a_password_that_can_be_nobodys_costs_the_same(password: str) -> N
     assert not await hashing.verify("1.0.0.", password)
 
     assert hasher.checked == ["1.0.0."]
+    hashing.close()
+
+
+async def test_a_row_of_marks_is_wrong_after_the_same_work_for_an_old_hash() -> None:
+    """F7: as for any other wrong password, for whatever hash came from elsewhere."""
+    hasher = InstantHasher(strength=2)
+    hashing = PasswordHashing(hasher)
+    marks = "\u0301\u0323" * 16
+    weak = "1.0.0." + marks.encode().hex()
+
+    assert not await hashing.verify(weak, marks)
+
+    assert hasher.checked == [hasher.nobody, weak]
     hashing.close()
 
 

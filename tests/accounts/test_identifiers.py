@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from unicodedata import normalize
+from unicodedata import combining, normalize
 from unittest.mock import Mock
 
 import pytest
@@ -21,6 +21,7 @@ from keyturn.accounts.identifiers import (
     check_fullname,
     check_username,
     fold,
+    is_stream_safe,
     key_of,
 )
 
@@ -198,6 +199,54 @@ def test_what_is_far_too_long_is_not_even_folded(monkeypatch: pytest.MonkeyPatch
             take("\u0301\u0323" * 30_000)
 
     assert not normalize.called
+
+
+# Each row of marks is out of order; those of the last two are no marks until they are decomposed.
+UNSORTED = ["\u0301\u0323", "\u0345\u0327\u0301", "\u0301\u0f73", "\u0323\uff9e"]
+
+
+@pytest.mark.parametrize("marks", UNSORTED)
+@pytest.mark.parametrize("field", CHECKS)
+def test_more_marks_than_a_letter_has_are_refused(field: str, marks: str) -> None:
+    """F9: thirty in a row, as in Unicode's Stream-Safe Text Format, whatever they look like."""
+    name = SAMPLE[field][0] + (marks * 30)[:30]
+
+    CHECKS[field](name + SAMPLE[field][1:])
+    with pytest.raises(InvalidField, match=f"^{field} .*30 marks") as refused:
+        CHECKS[field](name + marks[30 % len(marks)] + SAMPLE[field][1:])
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("marks", UNSORTED)
+def test_a_row_of_marks_is_the_key_of_nobody(marks: str) -> None:
+    """F9: whatever a stranger types at the sign-in, it is not put in order."""
+    assert key_of("ada" + (marks * 30)[:30]) != NOBODY
+    assert key_of("ada" + (marks * 31)[:31]) == NOBODY
+
+
+def test_no_row_of_marks_is_put_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F9: what is normalised before a name is refused is one character after another."""
+    normalised = Mock(side_effect=normalize)
+    monkeypatch.setattr(identifiers, "normalize", normalised)
+    marks = "\u0301\u0323" * 20
+
+    for take in (key_of, check_username, check_email, check_fullname):
+        with suppress(InvalidField):
+            take(f"ada{marks}@b")
+
+    assert {len(call.args[1]) for call in normalised.call_args_list} == {1}
+
+
+@given(st.text(alphabet="a\u0301\u0323\u0344\u0f73\uff9e\u1f82\ufdfa", max_size=80))
+def test_what_is_stream_safe_has_no_long_row_when_decomposed(text: str) -> None:
+    """F9: so that the work grows with the length, whatever a character comes apart into."""
+    marks = "".join("m" if combining(part) else " " for part in normalize("NFKD", text))
+    longest = max(map(len, marks.split()), default=0)
+
+    if is_stream_safe(text):
+        assert longest <= 3 * 30 + 3
+    else:
+        assert longest > 30
 
 
 @pytest.mark.parametrize("identifier", ["", "  ", "a" * 255, "\ud800", "ada\udc00"])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from keyturn.accounts import passwords
 from keyturn.accounts.errors import PasswordRefused
+from keyturn.accounts.identifiers import is_stream_safe
 from keyturn.accounts.model import User
 from keyturn.accounts.passwords import PACKED, PasswordRules, password_bytes
 from keyturn.core.errors import ConfigurationError
@@ -81,7 +82,9 @@ def test_there_are_no_rules_of_composition(password: str) -> None:
     RULES.check(password, ADA)
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=100))
+@given(
+    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=100).filter(is_stream_safe)
+)
 def test_nothing_is_cut_or_changed_but_composition(password: str) -> None:
     """F4: what is hashed is the whole password in NFC, with its case and its NULs."""
     assert password_bytes(password).decode() == normalize("NFC", password)
@@ -102,6 +105,19 @@ def test_what_is_far_too_long_is_not_even_normalised(monkeypatch: pytest.MonkeyP
         password_bytes("\u0301\u0323" * 30_000)
 
     assert not normalize.called
+
+
+def test_no_row_of_marks_is_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F9: a few thousand accents of one letter, out of order, take 50 ms of the event loop."""
+    monkeypatch.setattr(passwords, "normalize", normalised := Mock())
+
+    assert "at most 30 marks" in refusal("quixotic-otters" + "\u0301\u0323" * 16)
+    assert not normalised.called
+
+
+def test_as_many_marks_as_a_letter_ever_has_are_taken() -> None:
+    """F1: of any script; and there may be any number of such letters."""
+    RULES.check(("o" + "\u0323\u0302" * 15) * 8, ADA)
 
 
 @pytest.mark.parametrize("password", ["password", "PassWord123", "qwertyuiop", "Football"])

@@ -6,20 +6,23 @@ Names are kept as they were given; they are compared by ``key_of``.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Final
-from unicodedata import category, normalize
+from unicodedata import category, combining, normalize
 
 from .errors import InvalidField
 
 __all__ = [
     "EMAIL_LENGTHS",
     "FULLNAME_LENGTHS",
+    "MOST_MARKS",
     "NOBODY",
     "USERNAME_LENGTHS",
     "check_email",
     "check_fullname",
     "check_username",
     "fold",
+    "is_stream_safe",
     "key_of",
 ]
 
@@ -34,6 +37,8 @@ EMAIL_LENGTHS: Final = (3, _LONGEST_EMAIL)
 """Least and most, in code points."""
 FULLNAME_LENGTHS: Final = (1, 128)
 """Least and most, in code points."""
+MOST_MARKS: Final = 30
+"""How many combining marks may follow each other, as in UAX #15, section 13."""
 
 _UNTELLABLE: Final = "must not contain control, invisible or unassigned characters"
 
@@ -71,10 +76,9 @@ def key_of(identifier: str) -> str:
 
     White space around it is passed over: no name has any, and keyboards add it.
     """
-    # Folding takes a time that grows with the square of the length, so length comes first.
     if len(identifier) > _LONGEST_EMAIL or not _is_text(identifier):
         return NOBODY
-    return fold(identifier.strip())
+    return fold(identifier.strip()) if is_stream_safe(identifier) else NOBODY
 
 
 def fold(text: str) -> str:
@@ -83,6 +87,20 @@ def fold(text: str) -> str:
     """
     once = normalize("NFKC", normalize("NFD", text).casefold())
     return normalize("NFKC", once.casefold())
+
+
+def is_stream_safe(text: str) -> bool:
+    """Whether ``text`` is normalised in no time: Unicode's Stream-Safe Text Format (UAX #15,
+    section 13), which text of every language has. Marks that follow each other are put in order
+    first, which takes a time that grows with the square of their number. Ask for the length before.
+    """
+    runs = groupby(text, _is_mark) if not text.isascii() else ()
+    return not any(is_of_marks and len(list(run)) > MOST_MARKS for is_of_marks, run in runs)
+
+
+def _is_mark(character: str) -> bool:
+    """Also what only decomposes to marks: that is put in order with them."""
+    return combining(normalize("NFKD", character)[0]) > 0
 
 
 def check_username(username: str) -> None:
@@ -135,6 +153,8 @@ def _check_length(field: str, text: str, lengths: tuple[int, int]) -> None:
 def _check_line(field: str, text: str, refused: frozenset[str]) -> None:
     if any(category(character) in refused for character in text) or _BIDI_CONTROLS & set(text):
         raise InvalidField(field, _UNTELLABLE)
+    if not is_stream_safe(text):
+        raise InvalidField(field, f"must not have more than {MOST_MARKS} marks on one letter")
     if text != text.strip() or fold(text) != fold(text).strip():
         raise InvalidField(field, "must not begin or end with white space")
 

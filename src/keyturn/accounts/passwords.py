@@ -18,7 +18,7 @@ from unicodedata import normalize
 from keyturn.core.errors import ConfigurationError
 
 from .errors import PasswordRefused
-from .identifiers import fold
+from .identifiers import MOST_MARKS, fold, is_stream_safe
 from .model import User
 
 __all__ = ["LEAST_LENGTH", "LONGEST", "PACKED", "PasswordRules", "is_common", "password_bytes"]
@@ -40,11 +40,13 @@ def password_bytes(password: str) -> bytes:
     are.
 
     Raises:
-        ValueError: it is too long, or not text, and so nobody's.
+        ValueError: it is too long, or not stream-safe, or not text, and so nobody's.
     """
-    # Normalising takes a time that grows with the square of the length, so length comes first.
+    # What nobody has is not even normalised: that may take seconds, for whoever asks.
     if len(password) > _MOST_DECOMPOSED:
         raise ValueError("too long")
+    if not is_stream_safe(password):
+        raise ValueError("too many marks")
     composed = normalize("NFC", password)
     if len(composed) > LONGEST:
         raise ValueError("too long")
@@ -78,7 +80,8 @@ class PasswordRules:
             composed = password_bytes(password).decode()
         except ValueError:
             raise PasswordRefused(
-                f"Password must be text of at most {LONGEST} characters"
+                f"Password must be text of at most {LONGEST} characters,"
+                f" and of at most {MOST_MARKS} marks on one letter"
             ) from None
         if len(composed) < self._min_length:
             raise PasswordRefused(f"Password must have at least {self._min_length} characters")
