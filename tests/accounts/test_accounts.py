@@ -182,6 +182,23 @@ async def test_users_without_end_are_slowed_down(place: Town) -> None:
     assert await outcomes(add(50, ADDRESS), add(51, "")) == ["too_many_attempts", "done"]
 
 
+@pytest.mark.parametrize(
+    "refused", [("a@b", PASSWORD, "invalid_field"), ("grace", "password", "password_refused")]
+)
+async def test_registrations_that_are_refused_are_slowed_down(
+    place: Town, refused: tuple[str, str, str]
+) -> None:
+    """F9: each costs us the checks of its fields and password, and counts on the network."""
+    username, password, code = refused
+
+    async def add() -> object:
+        names = (username, "grace@example.com", "Grace")
+        return await place.accounts.register(*names, password, address=ADDRESS)
+
+    assert await outcomes(*(add() for _ in range(50))) == [code] * 50
+    assert await outcomes(add()) == ["too_many_attempts"]
+
+
 # ── sign in ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -577,6 +594,15 @@ async def test_guesses_at_the_current_password_are_slowed_down_as_at_sign_in(pla
     assert blocked.retry_after == 1
     assert place.hasher.checked == []
     assert await outcomes(place.accounts.login("ada", PASSWORD)) == ["done"]
+
+
+async def test_a_new_password_is_looked_at_only_with_the_current_one(place: Town) -> None:
+    """F6, F9: to ask again and again what the rules say of one is slowed down as guesses are."""
+    attempts = (place.accounts.change_password(place.ada.id, WRONG, "short") for _ in range(6))
+
+    told = [(await refusal(attempt)).code for attempt in attempts]
+
+    assert told == ["invalid_credentials"] * 5 + ["too_many_attempts"]
 
 
 @pytest.mark.parametrize("new", ["short", "password", "ada-lovelace-1", "x" * 1025])

@@ -136,6 +136,9 @@ class Accounts:
             TooManyAttempts: from this address.
             ClaimsRefused: an access token cannot carry the permissions.
         """
+        # Before anything is known of it: adding users without end is as bad as trying out their
+        # names, and to be refused again and again is no cheaper for us.
+        await self._settle(self._network_keys(address), success=False)
         user = User(
             id=_new_id(),
             username=username,
@@ -146,8 +149,6 @@ class Accounts:
         )
         self._check(user)
         self._rules.check(password, user)
-        # Before the outcome is known: adding users without end is as bad as trying out their names.
-        await self._settle(self._network_keys(address), success=False)
         if not await self._users.add(user, await self._hashing.hash(password)):
             raise IdentifierTaken
         return user
@@ -314,11 +315,11 @@ class Accounts:
             UserUnknown: there is no such user.
         """
         device = fit_to_be_kept(device)
-        user = await self.get_user(user_id)
-        self._rules.check(new, user)
+        await self.get_user(user_id)
 
         async def change() -> str:
             account = await self._prove_again(user_id, current, device)
+            self._rules.check(new, account.user)
             return await self._replace_password(account, new, device)
 
         async def sign_in(password_hash: str) -> tuple[User, Tokens]:
