@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode
+from unittest.mock import Mock
 
 import pytest
 
@@ -346,6 +347,27 @@ async def test_of_several_cookies_the_genuine_one_is_taken(here: Site, junk: str
         answer = await here.ask("POST", "/refresh-token", headers={"cookie": header})
 
         assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "ask"), [(ACCESS, ("GET", "/me")), (REFRESH, ("POST", "/refresh-token"))]
+)
+async def test_more_cookies_than_a_browser_sends_are_refused_before_any_is_judged(
+    here: Site, monkeypatch: pytest.MonkeyPatch, name: str, ask: tuple[str, str]
+) -> None:
+    """A7, D3: to judge each takes a signature. Eight of one name may be left by past settings."""
+    genuine = cookies_of(await here.log_in())[name]
+    eight = "; ".join(f"{name}={value}" for value in [*range(7), genuine])
+
+    few = await here.ask(*ask, headers={"cookie": f"{eight}; {name}=0"})
+    monkeypatch.setattr(here.sessions, "read", read := Mock())
+    monkeypatch.setattr(refresh_token, "parse", parse := Mock())
+    many = await here.ask(*ask, headers={"cookie": f"{eight}; {name}=8"})
+
+    assert few.status == 200
+    assert many.verdict == (400, "cookie_conflict")
+    assert not read.called
+    assert not parse.called
 
 
 async def test_genuine_cookies_of_two_sessions_are_a_conflict(here: Site) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from keyturn.core.errors import StoreUnavailable
@@ -10,6 +12,7 @@ from tests.support import Clock
 from tests.wire.support import ACCESS, ORIGIN, PAGE, REFRESH, Answer, Jar, Site, cookies_of, site
 
 PAST_WINDOW = 31
+PREFIXES = ("__Host-", "__Secure-", "")
 
 DELETED = [
     f"{ACCESS}=; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=0",
@@ -135,6 +138,21 @@ async def test_junk_ends_nothing_and_is_deleted(here: Site, junk: str) -> None:
 
     assert (answer.status, answer.set_cookies) == (200, DELETED)
     assert len(await here.living()) == 1
+
+
+async def test_of_many_cookies_few_are_judged_and_all_are_deleted(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D3: each costs a signature, and whoever logs out need not be anybody; so eight of a name."""
+    read = Mock(wraps=here.sessions._verifier.read)
+    monkeypatch.setattr(here.sessions, "_verifier", Mock(read=read))
+    names = [prefix + token for prefix in PREFIXES for token in ("accessToken", "refreshToken")]
+    header = "; ".join(f"{name}={value}" for name in names for value in range(20))
+
+    answer = await here.ask("POST", "/logout", headers={"cookie": header})
+
+    assert (answer.status, answer.set_cookies) == (200, DELETED)
+    assert read.call_count == 8 * len(names)
 
 
 @pytest.mark.parametrize("fault", [StoreUnavailable(), RuntimeError("disk")])

@@ -291,6 +291,20 @@ async def test_logging_in_ends_every_session_that_the_cookies_name(here: Site) -
     assert await here.living() == [here.sessions.verify(answer.data["accessToken"]).sid]
 
 
+async def test_logging_in_is_a_way_out_of_too_many_cookies(here: Site) -> None:
+    """A7: it is what the refusal of them advises; the first eight are judged."""
+    older = await here.log_in()
+    values = [older.refresh_token, *range(30)]
+    header = {"cookie": "; ".join(f"{REFRESH}={value}" for value in values)}
+
+    answer = await here.ask(
+        "POST", "/login", {"username": "ada", "password": PASSWORD}, headers=header
+    )
+
+    assert (answer.status, len(answer.set_cookies)) == (200, 2)
+    assert await here.living() == [here.sessions.verify(answer.data["accessToken"]).sid]
+
+
 async def test_a_further_older_session_that_cannot_be_ended_does_not_undo_the_login(
     here: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

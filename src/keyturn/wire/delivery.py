@@ -9,7 +9,6 @@ import msgspec
 
 from keyturn.core.model import Tokens
 
-from .cookies import Cookie
 from .errors import CookieConflict
 from .http import Header, Request
 from .settings import WireSettings
@@ -88,10 +87,9 @@ class Delivery:
         name alone may be somebody else's.
         """
         strays = [stray for cookie in self._cookies for stray in cookie.strays]
-        return [stray.delete() for stray in strays if self._holds_ours(request, stray)]
-
-    def _holds_ours(self, request: Request, cookie: Cookie) -> bool:
-        return any(map(self._presented.sid_of, request.cookie(cookie.name)))
+        names = {stray.name for stray in strays}
+        ours = {name for name in names if self._presented.holds_ours(request, name)}
+        return [stray.delete() for stray in strays if stray.name in ours]
 
 
 def _made_by_page(request: Request) -> bool:

@@ -95,7 +95,9 @@ class CrossOrigin(KeyturnError):
 
 
 class CookieConflict(KeyturnError):
-    """What was presented names different sessions, and none of them may be preferred."""
+    """What was presented names different sessions, and none of them may be preferred; or it is more
+    than any browser sends.
+    """
 
     code = "cookie_conflict"
     remedy = Remedy.LOGIN

@@ -2,7 +2,8 @@
 
 A body or bearer wins over a cookie. Of several values of one cookie only the genuine ones count:
 another site on the same domain may have put the others there. Of one session the newest is taken:
-the older ones are where past settings put them.
+the older ones are where past settings put them. To find that out takes a signature each, so there
+is a bound on how many are judged; no honest browser comes near it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ __all__ = ["PresentedTokens"]
 
 _Read = TypeVar("_Read", AccessToken, RefreshToken)
 
+_MOST_VALUES: Final = 8
+"""Different ones of one cookie."""
 _BEARER: Final = re.compile(rb"bearer(?:[ \t]+(.*))?", re.IGNORECASE | re.DOTALL)
 
 
@@ -50,12 +53,12 @@ class PresentedTokens:
 
         Raises:
             AccessTokenMissing: there is none.
-            CookieConflict: those in cookies are of different sessions.
+            CookieConflict: those in cookies are of different sessions, or too many.
         """
         token = self.bearer(request)
         if token is None:
             token = _newest(
-                self._access_values(request),
+                request.cookie(self.access_cookie.name),
                 self._read_access,
                 lambda token: (token.version, token.issued_at),
             )
@@ -68,22 +71,29 @@ class PresentedTokens:
 
         Raises:
             RefreshTokenMissing: there is none.
-            CookieConflict: those in cookies are of different sessions.
+            CookieConflict: those in cookies are of different sessions, or too many.
         """
         token = in_body or _newest(
-            self._refresh_values(request), self._read_refresh, lambda token: (token.generation,)
+            request.cookie(self.refresh_cookie.name),
+            self._read_refresh,
+            lambda token: (token.generation,),
         )
         if token is None:
             raise RefreshTokenMissing
         return token
 
     def refresh_tokens(self, request: Request) -> list[str]:
-        """All genuine refresh tokens in cookies."""
-        return list(filter(self.sid_of_refresh, self._refresh_values(request)))
+        """The genuine refresh tokens in our cookie, of as many values as are judged."""
+        return list(filter(self.sid_of_refresh, _judged(request, self.refresh_cookie.name)))
 
     def cookie_tokens(self, request: Request) -> list[str]:
-        """Whatever is in our cookies, of either kind."""
-        return [*self._access_values(request), *self._refresh_values(request)]
+        """Whatever is in our cookies, of either kind, as far as it is judged."""
+        names = (self.access_cookie.name, self.refresh_cookie.name)
+        return [value for name in names for value in _judged(request, name)]
+
+    def holds_ours(self, request: Request, name: bytes) -> bool:
+        """Whether a token of ours is among the values of this cookie that are judged."""
+        return any(map(self.sid_of, _judged(request, name)))
 
     def bearer(self, request: Request) -> str | None:
         """The credentials of scheme ``Bearer`` (RFC 6750, section 2.1), if the request has any."""
@@ -121,11 +131,9 @@ class PresentedTokens:
             return refresh_token.parse(self._sessions.secrets, token)
         return None
 
-    def _access_values(self, request: Request) -> Sequence[str]:
-        return request.cookie(self.access_cookie.name)
 
-    def _refresh_values(self, request: Request) -> Sequence[str]:
-        return request.cookie(self.refresh_cookie.name)
+def _judged(request: Request, name: bytes) -> Sequence[str]:
+    return request.cookie(name)[:_MOST_VALUES]
 
 
 def _newest(
@@ -136,10 +144,12 @@ def _newest(
     """The value to go by; where none of several is genuine, any will be refused as it should.
 
     Raises:
-        CookieConflict: genuine ones are of different sessions.
+        CookieConflict: genuine ones are of different sessions, or there are too many to be judged.
     """
     if len(values) < 2:
         return values[0] if values else None
+    if len(values) > _MOST_VALUES:
+        raise CookieConflict("The request holds too many different cookies of one name")
     genuine = {value: token for value in values if (token := read(value)) is not None}
     if len({token.sid for token in genuine.values()}) > 1:
         raise CookieConflict
