@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 
-from keyturn.core.model import LAST_GENERATION, Claims, Device, EndReason, Policy, Session
+from keyturn.core.model import DAY, LAST_GENERATION, Claims, Device, EndReason, Policy, Session
 from keyturn.core.rotation import Verdict, absolute_end, decide, ending, idle_end
 
 TURNED_AT = 1_000_000
@@ -40,19 +40,38 @@ OUTSIDE = [-1000, -31, 31, 32, 1_000_000]
 
 def after_rotate(presented: int, now: int) -> dict[str, Any]:
     marks = {"previous_parent": 6, "parent": presented, "first_child": 11, "generation": 11}
-    return {**marks, "turned_at": now}
+    return {**marks, **used(now)}
 
 
 def after_recover(now: int) -> dict[str, Any]:
-    return {"previous_parent": 10, "generation": 11, "turned_at": now}
+    return {"previous_parent": 10, "generation": 11, **used(now)}
 
 
 def after_resume(presented: int, now: int) -> dict[str, Any]:
-    return {"generation": presented, "turned_at": now}
+    return {"generation": presented, **used(now)}
+
+
+def used(now: int) -> dict[str, Any]:
+    is_later_day = now // DAY > TURNED_AT // DAY
+    return {"turned_at": now, "used_before": TURNED_AT if is_later_day else None}
 
 
 def after_end(reason: EndReason, now: int) -> dict[str, Any]:
     return {"secret": None, "ended_at": now, "end_reason": reason}
+
+
+def test_the_last_use_before_the_day_is_kept_through_it() -> None:
+    """G4: however often a session is used on a day, and where a clock is behind another's."""
+    midnight = TURNED_AT - TURNED_AT % DAY + DAY
+    uses = [midnight - 100, midnight - 50, midnight, midnight + 50, midnight - 1, midnight + DAY]
+    session, kept = AT_LOGIN, []
+    for now in uses:
+        turned = decide(session, session.generation, now, NEVER_INSIDE).session
+        assert turned is not None
+        session = turned
+        kept.append(session.used_before)
+
+    assert kept == [None, None, midnight - 50, midnight - 50, midnight - 50, midnight - 1]
 
 
 @pytest.mark.parametrize("age", INSIDE)

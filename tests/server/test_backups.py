@@ -196,14 +196,13 @@ async def make_older(settings: Settings) -> None:
     if settings.database_url.startswith("sqlite"):
         with closing(sqlite3.connect(settings.data_dir / "keyturn.db")) as file:
             file.executescript(
-                "DROP TRIGGER tell_hooks; DROP TABLE delivery; DROP TABLE hook;"
+                "ALTER TABLE session DROP COLUMN used_before;"
                 "DELETE FROM migration WHERE number = (SELECT max(number) FROM migration)"
             )
         return
     async with connected(settings.database_url) as connection:
         await connection.execute(
-            "DROP TRIGGER tell_hooks ON keyturn.event; DROP FUNCTION keyturn.tell_hooks;"
-            "DROP TABLE keyturn.delivery, keyturn.hook;"
+            "ALTER TABLE keyturn.session DROP COLUMN used_before;"
             "DELETE FROM keyturn.migration"
             " WHERE number = (SELECT max(number) FROM keyturn.migration)"
         )

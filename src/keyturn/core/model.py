@@ -112,6 +112,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """
     turned_at: int | None = None
     """When the generations last changed: the window opened then."""
+    used_before: int | None = None
+    """When the session was last used before the day (UTC) of its last use; None if it was begun on
+    that day. Nothing is judged by it: it is what may be told of the session on that day.
+    """
     version: int = 0
     """Of the claims: it rises when they change."""
     claims: Claims = Claims()

@@ -19,7 +19,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from .model import LAST_GENERATION, EndReason, Policy, Session
+from .model import DAY, LAST_GENERATION, EndReason, Policy, Session
 
 __all__ = ["Decision", "Verdict", "absolute_end", "decide", "ending", "idle_end"]
 
@@ -55,9 +55,13 @@ def decide(session: Session | None, presented: int, now: int, policy: Policy) ->
     if reason is EndReason.ABSOLUTE or (reason and presented <= session.generation):
         return Decision(Verdict.ENDED, _ended(session, now, reason))
     if presented > session.generation:
-        return Decision(
-            Verdict.RESUME, replace(session, generation=presented, turned_at=now), presented
+        resumed = replace(
+            session,
+            generation=presented,
+            turned_at=now,
+            used_before=_used_before(session, now),
         )
+        return Decision(Verdict.RESUME, resumed, presented)
     if _inside_window(session, now, policy) and not _is_left_behind(session, presented):
         return _judge_inside(session, presented, now)
     return _judge_outside(session, presented, now, policy)
@@ -83,16 +87,27 @@ def _judge_outside(session: Session, presented: int, now: int, policy: Policy) -
             first_child=child,
             generation=child,
             turned_at=now,
+            used_before=_used_before(session, now),
         )
         return Decision(Verdict.ROTATE, turned, child)
     if presented == session.parent and policy.recover:
         # This supersedes nothing, so nothing is late after it: else a thief who has the parent
         # recovered at the end of every window would keep the victim late for ever.
         recovered = replace(
-            session, previous_parent=session.generation, generation=child, turned_at=now
+            session,
+            previous_parent=session.generation,
+            generation=child,
+            turned_at=now,
+            used_before=_used_before(session, now),
         )
         return Decision(Verdict.RECOVER, recovered, child)
     return _reuse(session, now)
+
+
+def _used_before(session: Session, now: int) -> int | None:
+    """The last use before the day of ``now``, at which the session is used again."""
+    last_used_at = session.last_used_at
+    return last_used_at if last_used_at // DAY < now // DAY else session.used_before
 
 
 def _is_left_behind(session: Session, presented: int) -> bool:

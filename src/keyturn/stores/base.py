@@ -150,8 +150,9 @@ class Store(Protocol):
 
     async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
         """For each: whether it won. It wins if the row lives and has ``old.generation`` still; then
-        the five fields of the protocol are written as ``new`` has them, no others, and its event
-        is recorded. No two are of one session. One that loses does not disturb the others.
+        the five fields of the protocol and ``used_before`` are written as ``new`` has them, no
+        others, and its event is recorded. No two are of one session. One that loses does not
+        disturb the others.
         """
         ...
 

@@ -105,6 +105,7 @@ def turned(session: Session, at: int = NOW) -> Session:
         first_child=session.generation + 1,
         generation=session.generation + 1,
         turned_at=at,
+        used_before=at - 99,
     )
 
 
@@ -178,6 +179,7 @@ class StoreConformance:
             first_child=8,
             previous_parent=6,
             turned_at=NOW + 5,
+            used_before=NOW - 99,
             version=2**53 + 1,
             claims=Claims(
                 username="an\u00edbal",

@@ -99,6 +99,7 @@ class MemoryStore:
             first_child=swap.new.first_child,
             previous_parent=swap.new.previous_parent,
             turned_at=swap.new.turned_at,
+            used_before=swap.new.used_before,
         )
         if swap.event is not None:
             self.record_event(swap.event)

@@ -71,16 +71,16 @@ async def test_a_turn_costs_little(database: str, batch: int, count: int) -> Non
     [
         (statements.GET, "text", "'x'"),
         (gathered._GET_MANY, "text[]", "'{x}'"),
-        (statements.TURN, "text" + ", bigint" * 6, "'x'" + ", 1" * 6),
+        (statements.TURN, "text" + ", bigint" * 7, "'x'" + ", 1" * 7),
         (
             gathered._TURN_MANY,
-            "text[]" + ", bigint[]" * 6,
-            "'{x}'" + ", '{1}'" * 6,
+            "text[]" + ", bigint[]" * 7,
+            "'{x}'" + ", '{1}'" * 7,
         ),
         (
             gathered._TURN_AND_TELL,
-            "text[]" + ", bigint[]" * 6 + ", json[]",
-            "'{x}'" + ", '{1}'" * 6 + ", '{null}'",
+            "text[]" + ", bigint[]" * 7 + ", json[]",
+            "'{x}'" + ", '{1}'" * 7 + ", '{null}'",
         ),
         (gathered._END, "text[], text[]" + ", bigint" * 4, "'{x}', '{x}'" + ", 1" * 4),
         (sharded._END, "text, bigint, text, bigint", "'x', 1, 'x', 1"),

@@ -95,13 +95,14 @@ def _turning(arrays: str, columns: str, told: str) -> str:
     WITH turned AS (
         UPDATE keyturn.session SET generation = turn.generation, parent = turn.parent,
             first_child = turn.first_child, previous_parent = turn.previous_parent,
-            turned_at = turn.turned_at
+            turned_at = turn.turned_at, used_before = turn.used_before
         FROM (
             SELECT * FROM unnest(
                 $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-                $7::bigint[]{arrays})
+                $7::bigint[], $8::bigint[]{arrays})
             AS turn (
-                sid, held, generation, parent, first_child, previous_parent, turned_at{columns})
+                sid, held, generation, parent, first_child, previous_parent, turned_at,
+                used_before{columns})
             ORDER BY sid COLLATE "C" LIMIT cardinality($1)
         ) AS turn
         WHERE session.sid = turn.sid AND session.generation = turn.held
@@ -113,7 +114,7 @@ def _turning(arrays: str, columns: str, told: str) -> str:
 
 _TURN_MANY: Final = _turning("", "", "")
 _TURN_AND_TELL: Final = _turning(
-    ", $8::json[]",
+    ", $9::json[]",
     ", event",
     """, told AS (
         INSERT INTO keyturn.event (at, kind, user_id, sid, reason, device)
@@ -136,7 +137,7 @@ _ADD_AND_TELL: Final = f"""
     WITH added AS ({ADD} RETURNING sid, user_id, created_at, device), told AS (
         INSERT INTO keyturn.event (at, kind, user_id, sid, device)
         SELECT created_at, '{EventKind.SIGNED_IN}', user_id, sid, device FROM added
-    ){beyond_limit("$16", "$17")}"""
+    ){beyond_limit("$17", "$18")}"""
 
 
 async def end_each(

@@ -129,7 +129,7 @@ async def add(
 
 ADD: Final = f"""
     INSERT INTO keyturn.session ({SESSION})
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"""
 
 
 def values_of(session: Session) -> list[Any]:
@@ -154,11 +154,11 @@ GET: Final = f"SELECT {SESSION} FROM keyturn.session WHERE sid = $1"
 
 TURN: Final = """
     UPDATE keyturn.session SET generation = $3, parent = $4, first_child = $5,
-        previous_parent = $6, turned_at = $7
+        previous_parent = $6, turned_at = $7, used_before = $8
     WHERE sid = $1 AND generation = $2 AND ended_at IS NULL RETURNING sid"""
 
 
-def turn_of(swap: Swap) -> tuple[str, int, int, int, int, int, int | None]:
+def turn_of(swap: Swap) -> tuple[str, int, int, int, int, int, int | None, int | None]:
     """What ``TURN`` takes."""
     new = swap.new
     return (
@@ -169,6 +169,7 @@ def turn_of(swap: Swap) -> tuple[str, int, int, int, int, int, int | None]:
         new.first_child,
         new.previous_parent,
         new.turned_at,
+        new.used_before,
     )
 
 
@@ -222,6 +223,7 @@ def session_of(row: _Row) -> Session:
         first_child,
         previous_parent,
         turned_at,
+        used_before,
         version,
         claims,
         device,
@@ -240,6 +242,7 @@ def session_of(row: _Row) -> Session:
             first_child=first_child,
             previous_parent=previous_parent,
             turned_at=turned_at,
+            used_before=used_before,
             version=version,
             claims=_claims_of(claims),
             device=_device_of(device),

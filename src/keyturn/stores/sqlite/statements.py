@@ -59,8 +59,8 @@ __all__ = [
 _SESSION: Final = """json_object(
     'sid', sid, 'user_id', user_id, 'secret', secret, 'created_at', created_at,
     'generation', generation, 'parent', parent, 'first_child', first_child,
-    'previous_parent', previous_parent, 'turned_at', turned_at, 'version', version,
-    'claims', json(claims), 'device', json(device), 'remember', remember,
+    'previous_parent', previous_parent, 'turned_at', turned_at, 'used_before', used_before,
+    'version', version, 'claims', json(claims), 'device', json(device), 'remember', remember,
     'ended_at', ended_at, 'end_reason', end_reason)"""
 _CUTOFF: Final = """json_object(
     'sid', sid, 'version', version, 'expires_at', expires_at, 'reason', reason)"""
@@ -97,11 +97,11 @@ def add(
     connection.execute(
         """INSERT INTO session (
             sid, user_id, secret, created_at, generation, parent, first_child, previous_parent,
-            turned_at, version, claims, device, remember, ended_at, end_reason)
+            turned_at, used_before, version, claims, device, remember, ended_at, end_reason)
         VALUES (
             :sid, :user_id, :secret, :created_at, :generation, :parent, :first_child,
-            :previous_parent, :turned_at, :version, :claims, :device, :remember, :ended_at,
-            :end_reason)""",
+            :previous_parent, :turned_at, :used_before, :version, :claims, :device, :remember,
+            :ended_at, :end_reason)""",
         row,
     )
     signed_in = Event(
@@ -151,16 +151,18 @@ def swap(connection: Connection, swaps: Sequence[Swap]) -> list[bool]:
             swap.new.first_child,
             swap.new.previous_parent,
             swap.new.turned_at,
+            swap.new.used_before,
         )
         for swap in winners
     ]
     connection.execute(
         """UPDATE session SET generation = turn.generation, parent = turn.parent,
             first_child = turn.first_child, previous_parent = turn.previous_parent,
-            turned_at = turn.turned_at
+            turned_at = turn.turned_at, used_before = turn.used_before
         FROM (
             SELECT value->>0 AS sid, value->>1 AS generation, value->>2 AS parent,
-                value->>3 AS first_child, value->>4 AS previous_parent, value->>5 AS turned_at
+                value->>3 AS first_child, value->>4 AS previous_parent, value->>5 AS turned_at,
+                value->>6 AS used_before
             FROM json_each(?)) AS turn
         WHERE session.sid = turn.sid""",
         (_json(turns),),
