@@ -42,7 +42,7 @@ async def test_devices_are_told_in_words(account: Page) -> None:
     names = {await rows.nth(number).locator(".name").inner_text() for number in (1, 2)}
     assert names == {"Edge on Windows", "Safari on iPhone"}
     await expect(rows.nth(1)).to_contain_text("192.0.2.7")
-    await expect(rows.nth(1)).to_contain_text("Used within the last hour")
+    await expect(rows.nth(1)).to_contain_text("Used today")
 
 
 async def test_one_device_is_signed_out(here: Place, account: Page) -> None:

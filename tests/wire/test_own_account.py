@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from keyturn.core.errors import SessionRevoked
+from keyturn.core.model import DAY
 from keyturn.wire.settings import WireSettings
 from tests.accounts.support import NEW_PASSWORD, PASSWORD
 from tests.support import Clock
@@ -271,20 +272,26 @@ async def test_the_export_holds_no_token_and_no_hash(here: Site) -> None:
 
 async def test_the_export_does_not_tell_when_to_follow(here: Site, clock: Clock) -> None:
     """A thief who holds a copy must not learn when the user exchanges: what is told of exchanges is
-    the hour, and nothing of the session that asks.
+    the day, when it is over, and nothing of the session that asks.
     """
     mine, other = await here.log_in(), await here.log_in()
     for _ in range(2):  # the second with the parent: the first answer was lost
         clock.sleep(4000)
         for tokens in (mine, other):
             await here.sessions.refresh(tokens.refresh_token)
-    access = (await here.sessions.refresh(mine.refresh_token)).access_token
 
-    answer = await here.ask("GET", "/me/export", bearer=access)
+    async def recoveries_told() -> list[tuple[str, str]]:
+        access = (await here.sessions.refresh(mine.refresh_token)).access_token
+        answer = await here.ask("GET", "/me/export", bearer=access)
+        events = [event for event in answer.data["events"] if event["kind"] == "recovered"]
+        return [(event["sid"], event["at"]) for event in events]
 
-    told = [event for event in answer.data["events"] if event["kind"] == "recovered"]
-    assert [event["sid"] for event in told] == [other.session.sid]
-    assert [event["at"] for event in told] == ["2027-01-15T10:00:00Z"]
+    today = await recoveries_told()
+    clock.sleep(DAY)
+    tomorrow = await recoveries_told()
+
+    assert today == []
+    assert tomorrow == [(other.session.sid, "2027-01-15T00:00:00Z")]
 
 
 # ── POST /reset-password ────────────────────────────────────────────────────────────────────────

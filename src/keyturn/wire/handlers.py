@@ -164,7 +164,8 @@ class Handlers:
     async def _list_sessions(self, request: Request, _: None) -> Response:
         caller = self._caller(request)
         living = await self._sessions.list(caller.user_id)
-        rows = [shapes.Session.of_row(session, caller.sid) for session in living]
+        now = self._sessions.now()
+        rows = [shapes.Session.of_row(session, caller.sid, now) for session in living]
         return success(shapes.SessionList(sessions=rows), "Sessions")
 
     async def _revoke_session(self, request: Request, _: shapes.NoFields) -> Response:

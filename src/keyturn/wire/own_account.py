@@ -114,7 +114,8 @@ class OwnAccount:
         sessions = await self._sessions.list(user.id)
         events = await self._sessions.events(user.id, limit=_MOST_EVENTS)
         record("data_exported", user=user.id, sid=caller.sid, address=self._address(request))
-        return success(shapes.Export.of(user, sessions, events, caller.sid), "What is known of you")
+        known = shapes.Export.of(user, sessions, events, caller.sid, self._sessions.now())
+        return success(known, "What is known of you")
 
     async def delete(self, request: Request, body: shapes.AccountDeletion) -> Response:
         """The cookies go too, as at logout."""

@@ -256,8 +256,8 @@ ROUTES: Final = (
         group=_DEVICES,
         summary="The user's devices",
         description=(
-            "When the current one was used is not told, and of others the hour: to the minute it "
-            "would tell a thief when to follow."
+            "When the current one was used is not told, and of others the day, when it is over: "
+            "else it would tell a thief when to follow."
         ),
         data=shapes.SessionList,
         needs_access=True,

@@ -16,7 +16,7 @@ from keyturn.core import model
 from keyturn.core.access_token import AccessToken
 from keyturn.core.model import EndReason, EventKind
 
-from .discretion import happened_at, is_exchange, last_used_at
+from .discretion import happened_at, is_exchange, is_told, last_used_at
 
 __all__ = [
     "Account",
@@ -232,8 +232,8 @@ class SignedIn(TokenPair, frozen=True, kw_only=True):
 
 
 class Session(_Shape, frozen=True, kw_only=True):
-    """One device on which the user is signed in. ``lastUsed`` is the hour, and not told of the
-    current one.
+    """One device on which the user is signed in. ``lastUsed`` is a day before this one (UTC), or
+    that of the sign-in, and not told of the current one.
     """
 
     sid: _Sid
@@ -244,13 +244,13 @@ class Session(_Shape, frozen=True, kw_only=True):
     current: Annotated[bool, _told("Whether it is the one that asks")]
 
     @classmethod
-    def of_row(cls, session: model.Session, current_sid: str) -> Self:
+    def of_row(cls, session: model.Session, current_sid: str, now: int) -> Self:
         """As its user may see it."""
         current = session.sid == current_sid
         return cls(
             sid=session.sid,
             created_at=_iso(session.created_at),
-            last_used=UNSET if current else _iso(last_used_at(session)),
+            last_used=UNSET if current else _iso(last_used_at(session, now)),
             user_agent=session.device.user_agent,
             address=session.device.address,
             current=current,
@@ -282,8 +282,8 @@ class Account(User, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Event(_Shape, frozen=True, kw_only=True):
-    """What happened to the user, or to a session of theirs. ``at`` of an exchange is the hour, and
-    those of the current session are not told.
+    """What happened to the user, or to a session of theirs. Of an exchange ``at`` is the day (UTC),
+    and it is told when that is over; those of the current session are not told.
     """
 
     at: _Time
@@ -320,15 +320,16 @@ class Export(_Shape, frozen=True, kw_only=True):
         sessions: Iterable[model.Session],
         events: Iterable[model.Event],
         current_sid: str,
+        now: int,
     ) -> Self:
         """Without secrets."""
         return cls(
             account=Account.of_account(user),
-            sessions=[Session.of_row(session, current_sid) for session in sessions],
+            sessions=[Session.of_row(session, current_sid, now) for session in sessions],
             events=[
                 Event.of_event(event)
                 for event in events
-                if event.sid != current_sid or not is_exchange(event)
+                if is_told(event, now) and (event.sid != current_sid or not is_exchange(event))
             ],
         )
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from keyturn.core.model import Device, EndReason, Event, EventKind, Session
+from keyturn.core.model import DAY, Device, EndReason, Event, EventKind, Session
 from keyturn.server.pages.account import devices_of, happenings_of
 from keyturn.server.pages.rendering import read_texts
 from tests.support import START
 
 TEXTS = read_texts()
-HOUR = 3600
-NOON = START - START % HOUR
+NOON = START - START % DAY + DAY // 2
 FIREFOX = Device(user_agent="Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", address="192.0.2.1")
 
 
@@ -29,9 +28,9 @@ def session(sid: str, *, created_at: int = NOON, turned_at: int | None = None) -
 def test_the_current_device_comes_first_then_those_used_last() -> None:
     """When the current one was used is not told."""
     sessions = [
-        session("old", turned_at=NOON - 50 * HOUR, created_at=NOON - 90 * HOUR),
-        session("new", turned_at=NOON - HOUR, created_at=NOON - 90 * HOUR),
-        session("this", turned_at=NOON - 70 * HOUR, created_at=NOON - 90 * HOUR),
+        session("old", turned_at=NOON - 2 * DAY, created_at=NOON - 4 * DAY),
+        session("new", turned_at=NOON - DAY, created_at=NOON - 4 * DAY),
+        session("this", turned_at=NOON - 3 * DAY, created_at=NOON - 4 * DAY),
     ]
 
     devices = devices_of(sessions, "this", NOON, TEXTS)
@@ -39,48 +38,48 @@ def test_the_current_device_comes_first_then_those_used_last() -> None:
     assert [device.sid for device in devices] == ["this", "new", "old"]
     assert [device.last_used for device in devices] == [
         "",
-        "Last used an hour ago",
+        "Last used yesterday",
         "Last used 2 days ago",
     ]
 
 
 @pytest.mark.parametrize(
-    ("ago", "words"),
+    ("days", "words"),
     [
-        (-HOUR, "Used within the last hour"),
-        (0, "Used within the last hour"),
-        (1, "Last used an hour ago"),
-        (2 * HOUR, "Last used 2 hours ago"),
-        (23 * HOUR, "Last used 23 hours ago"),
-        (24 * HOUR, "Last used yesterday"),
-        (47 * HOUR, "Last used yesterday"),
-        (48 * HOUR, "Last used 2 days ago"),
-        (720 * HOUR, "Last used 30 days ago"),
+        (-1, "Used today"),
+        (0, "Used today"),
+        (1, "Last used yesterday"),
+        (2, "Last used 2 days ago"),
+        (30, "Last used 30 days ago"),
     ],
 )
-def test_last_use_is_told_by_the_hour(ago: int, words: str) -> None:
-    """G4: whatever the minute, now or then, a thief learns no more than the hour."""
-    used_at = NOON - ago
+def test_last_use_is_told_by_the_day(days: int, words: str) -> None:
+    """G4: whatever the hour, now or then, a thief learns no more than the day."""
+    midnight = NOON - DAY // 2
     told = {
         devices_of(
-            [session("x", created_at=used_at - used_at % HOUR + second)], "", NOON + later, TEXTS
+            [session("x", created_at=midnight - days * DAY + second)], "", midnight + later, TEXTS
         )[0].last_used
-        for second in (0, 1, HOUR - 1)
-        for later in (0, 1, HOUR - 1)
+        for second in (0, 1, DAY - 1)
+        for later in (0, 1, DAY - 1)
     }
 
     assert told == {words}
 
 
 @pytest.mark.parametrize("kind", [EventKind.RECOVERED, EventKind.RESUMED])
-def test_an_event_that_is_an_exchange_is_told_by_the_hour(kind: EventKind) -> None:
-    """As ``lastUsed`` is; a sign-in is told as it was."""
+def test_an_event_that_is_an_exchange_is_told_by_the_day(kind: EventKind) -> None:
+    """G4: as the last use is, and when that day is over; a sign-in is told as it was."""
     exchange = Event(at=NOON + 1234, kind=kind, user_id="ada", sid="x")
     sign_in = Event(at=NOON + 1234, kind=EventKind.SIGNED_IN, user_id="ada", sid="x")
 
-    told = happenings_of([exchange, sign_in], [], TEXTS)
+    told, told_tomorrow = (
+        [happening.at for happening in happenings_of([exchange, sign_in], [], now, TEXTS)]
+        for now in (NOON + 1234, NOON + DAY // 2)
+    )
 
-    assert [happening.at for happening in told] == [NOON, NOON + 1234]
+    assert told == [NOON + 1234]
+    assert told_tomorrow == [NOON - DAY // 2, NOON + 1234]
 
 
 def test_an_event_names_the_device_of_its_session() -> None:
@@ -94,7 +93,7 @@ def test_an_event_names_the_device_of_its_session() -> None:
         Event(at=NOON, kind=EventKind.CLAIMS_CHANGED, user_id="ada"),
     ]
 
-    told = happenings_of(events, [session("living")], TEXTS)
+    told = happenings_of(events, [session("living")], NOON + DAY, TEXTS)
 
     firefox, nothing = ("Firefox on Linux", "192.0.2.1"), ("", "")
     assert [(happening.device, happening.address) for happening in told] == [
@@ -112,7 +111,7 @@ def test_every_end_has_words(reason: EndReason) -> None:
     """Both in the list of what happened and for whoever was signed out; a copy alarms."""
     event = Event(at=NOON, kind=EventKind.ENDED, user_id="ada", sid="x", reason=reason)
 
-    (told,) = happenings_of([event], [], TEXTS)
+    (told,) = happenings_of([event], [], NOON, TEXTS)
 
     assert told.text == TEXTS["ends"][reason]
     assert TEXTS["reasons"][reason]
@@ -122,6 +121,6 @@ def test_every_end_has_words(reason: EndReason) -> None:
 @pytest.mark.parametrize("kind", list(EventKind))
 def test_every_kind_of_event_has_words(kind: EventKind) -> None:
     """A new one is given some first."""
-    (told,) = happenings_of([Event(at=NOON, kind=kind, user_id="ada")], [], TEXTS)
+    (told,) = happenings_of([Event(at=NOON, kind=kind, user_id="ada")], [], NOON + DAY, TEXTS)
 
     assert told.text

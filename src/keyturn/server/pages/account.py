@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from keyturn.core import model
-from keyturn.core.model import EndReason, EventKind
-from keyturn.wire.discretion import HOUR, happened_at, last_used_at
+from keyturn.core.model import DAY, EndReason, EventKind
+from keyturn.wire.discretion import happened_at, is_told, last_used_at
 
 from .rendering import Texts
 from .user_agents import software_of
@@ -55,32 +55,28 @@ def devices_of(
             last_used=(
                 ""
                 if session.sid == current_sid
-                else _age((now - last_used_at(session)) // HOUR, texts)
+                else _age((now - last_used_at(session, now)) // DAY, texts)
             ),
             current=session.sid == current_sid,
         )
         for session in sorted(
-            sessions, key=lambda session: (session.sid != current_sid, -last_used_at(session))
+            sessions, key=lambda session: (session.sid != current_sid, -last_used_at(session, now))
         )
     ]
 
 
-def _age(hours: int, texts: Texts) -> str:
-    words = texts["ages"]
-    if hours < 24:
-        name = {0: "this_hour", 1: "hour"}.get(max(0, hours), "hours")
-        return str(words[name].format(count=hours))
-    days = hours // 24
-    return str(words["day" if days == 1 else "days"].format(count=days))
+def _age(days: int, texts: Texts) -> str:
+    name = {0: "today", 1: "yesterday"}.get(max(0, days), "days")
+    return str(texts["ages"][name].format(count=days))
 
 
 def happenings_of(
-    events: Sequence[model.Event], sessions: Sequence[model.Session], texts: Texts
+    events: Sequence[model.Event], sessions: Sequence[model.Session], now: int, texts: Texts
 ) -> list[Happening]:
-    """In the order of ``events``."""
+    """In the order of ``events``, as far as they are told yet."""
     known = {event.sid: event.device for event in events if event.kind is EventKind.SIGNED_IN}
     known |= {session.sid: session.device for session in sessions}
-    return [_happening(event, known, texts) for event in events]
+    return [_happening(event, known, texts) for event in events if is_told(event, now)]
 
 
 def _happening(

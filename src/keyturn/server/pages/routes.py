@@ -221,12 +221,13 @@ class Pages:
         caller = visitor.user
         sessions = await self._sessions.list(caller.user_id)
         events = await self._sessions.events(caller.user_id, limit=_MOST_EVENTS)
+        now = self._sessions.now()
         return self._html(
             "account",
             visitor,
             user=await self._user(caller),
-            devices=devices_of(sessions, caller.sid, self._sessions.now(), self._texts),
-            events=happenings_of(events, sessions, self._texts),
+            devices=devices_of(sessions, caller.sid, now, self._texts),
+            events=happenings_of(events, sessions, now, self._texts),
             notice=self._texts["notices"].get(_asked(request, "notice"), ""),
         )
 
