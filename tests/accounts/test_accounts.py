@@ -285,7 +285,7 @@ async def test_unknown_wrong_and_disabled_are_the_same_work(memory: Town) -> Non
 
         work.append((watched.calls, len(memory.hasher.checked)))
 
-    assert work == [(["blocked_until", "find", "settle"], 1)] * 4
+    assert work == [(["find", "blocked_until", "settle"], 1)] * 4
 
 
 async def test_a_device_that_nobody_could_read_again_is_no_event(place: Town) -> None:
@@ -370,6 +370,48 @@ async def test_failures_slow_down_known_and_unknown_names_alike(place: Town, nam
     assert isinstance(blocked, TooManyAttempts)
     assert blocked.retry_after == 1
     assert place.hasher.checked == []
+
+
+async def fail_in_turn(place: Town, *names: str) -> None:
+    """A hundred and one failures, as fast as the delays of the names allow it."""
+    for n in range(101):
+        place.clock.sleep(900)
+        await refusal(place.accounts.login(names[n % 2], WRONG))
+
+
+async def test_another_name_of_the_account_is_no_second_chance(place: Town) -> None:
+    """F6: after the hundredth failure in a row each slows down both, by whichever name."""
+    await fail_in_turn(place, "ada", "ada@example.com")
+
+    assert await outcomes(place.accounts.login("ada@example.com", PASSWORD)) == [
+        "too_many_attempts"
+    ]
+    place.clock.sleep(900)
+    assert await outcomes(
+        place.accounts.login("ada@example.com", PASSWORD),
+        place.accounts.login("ada@example.com", WRONG),
+        place.accounts.login("ada@example.com", PASSWORD),
+    ) == ["done", "invalid_credentials", "done"]
+
+
+async def test_unlocking_forgets_what_was_counted_on_the_account(place: Town) -> None:
+    """F6: as what was counted on its names."""
+    await fail_in_turn(place, "ada", "ada@example.com")
+
+    await place.accounts.unlock(place.ada.id)
+
+    assert await outcomes(
+        place.accounts.login("ada", WRONG), place.accounts.login("ada@example.com", PASSWORD)
+    ) == ["invalid_credentials", "done"]
+
+
+async def test_names_that_nobody_has_are_of_no_account_together(place: Town) -> None:
+    """F7: and as much is counted for each."""
+    await fail_in_turn(place, "nobody", "nobody@example.com")
+
+    assert await outcomes(place.accounts.login("nobody@example.com", WRONG)) == [
+        "invalid_credentials"
+    ]
 
 
 async def test_the_delay_doubles_and_ends_by_itself(place: Town) -> None:
@@ -493,7 +535,7 @@ async def test_forgotten_failures_are_swept(place: Town) -> None:
 
     assert await place.accounts.sweep() == 0
     place.clock.sleep(24 * 3600)
-    assert await place.accounts.sweep() == 4
+    assert await place.accounts.sweep() == 7
     assert await place.accounts.sweep() == 0
 
 

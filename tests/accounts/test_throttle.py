@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from keyturn.accounts.throttle import (
     Failures,
     ThrottleKey,
+    account_key,
     blocked_until,
     identifier_key,
     network_key,
@@ -68,6 +69,19 @@ def test_a_network_is_delayed_from_the_fiftieth_failure() -> None:
         now += delays[-1]
 
     assert delays == [0] * 49 + [1, 2, 4]
+
+
+def test_an_account_is_delayed_from_the_hundred_and_first_failure() -> None:
+    """F6: where its names are tried in turn, none of them is by then."""
+    key = account_key(SECRET, "id")
+    counters, now, delays = Counters(), START, []
+
+    for _ in range(112):
+        counters.attempt(key, now=now)
+        delays.append(counters.delay(key, now))
+        now += delays[-1]
+
+    assert delays == [0] * 100 + [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
 
 
 @pytest.mark.parametrize(("ahead", "blocked"), [(900, True), (960, True), (961, False)])
@@ -182,9 +196,10 @@ def test_digests_need_the_secret_and_tell_names_from_networks() -> None:
         identifier_key(SECRET, "192.0.2.1").digest,
         identifier_key(b"\1" * 32, "192.0.2.1").digest,
         user_key(SECRET, "192.0.2.1").digest,
+        account_key(SECRET, "192.0.2.1").digest,
         identifier_key(SECRET, "\xc0\x00\x02\x01").digest,
         network.digest if network else b"",
     }
 
-    assert len(digests) == 5
+    assert len(digests) == 6
     assert all(len(digest) == 32 for digest in digests)

@@ -46,15 +46,15 @@ every exchange takes from then on: change this only with a reason that is worth 
 
 LOGIN: Final[dict[str, list[str]]] = {
     "PostgreSQL": [
-        *["SELECT"],  # whether it is blocked
         *["SELECT"],  # the account
+        *["SELECT"],  # whether it is blocked
         *["BEGIN", "SELECT", "COMMIT"],  # whether it is blocked by now; begins with its locks
         *["BEGIN", "INSERT", "WITH", "COMMIT"],  # the user's epoch, the session and its event
     ],
     "SQLite": [
-        *["BEGIN", "SELECT", "SELECT", "COMMIT"],  # by name, and by network
         *["BEGIN", "SELECT", "SELECT", "COMMIT"],  # the account, and the user's epoch
-        *["BEGIN", "SELECT", "SELECT", "COMMIT"],
+        *["BEGIN", "SELECT", "SELECT", "SELECT", "COMMIT"],  # by name, by account, by network
+        *["BEGIN", "SELECT", "SELECT", "SELECT", "COMMIT"],
         *["BEGIN", "SELECT", "INSERT", "INSERT", "SELECT", "COMMIT"],
     ],
 }

@@ -224,22 +224,24 @@ class Accounts:
 
     async def _authenticate(self, identifier: str, password: str, device: Device) -> Account:
         key = key_of(identifier)
-        find = partial(self._users.find, key)
-        account = await self._prove(find, password, self._keys(key, device.address), device)
+        found = await self._users.find(key)
+        keys = self._keys(key, found, device.address)
+        account = await self._prove(found, password, keys, device)
         if better := await self._hashing.rehash(account.password_hash, password):
             await self._users.rehash(account, better)
         return account
 
     async def _prove(
         self,
-        find: Callable[[], Awaitable[Account | None]],
+        account: Account | None,
         password: str,
         keys: Sequence[ThrottleKey],
         device: Device,
     ) -> Account:
-        """The account that is found, if the password is its own. If not, the work is the same."""
+        """The account, if there is one, and the password is its own. If not, the work is the
+        same.
+        """
         await self._turn_away_blocked(keys)
-        account = await find()
         password_hash = None if account is None else account.password_hash
         matches = await self._hashing.verify(password_hash, password)
         proved = account if matches and account and not account.user.disabled else None
@@ -262,8 +264,9 @@ class Accounts:
         """The account of a user who is signed in, if ``current`` is their password."""
         # Not the name: a stranger who guesses at the login page shall not keep the user from this.
         key = throttle.user_key(self._throttle_secret, user_id)
-        find = partial(self._users.get, user_id)
-        return await self._prove(find, current, [key, *self._network_keys(device.address)], device)
+        account = await self._users.get(user_id)
+        keys = [key, *self._network_keys(device.address)]
+        return await self._prove(account, current, keys, device)
 
     async def _begin_session(
         self,
@@ -582,9 +585,15 @@ class Accounts:
 
     # ── throttle ────────────────────────────────────────────────────────────────────────────────
 
-    def _keys(self, identifier_key: str, address: str) -> list[ThrottleKey]:
-        name = throttle.identifier_key(self._throttle_secret, identifier_key)
-        return [name, *self._network_keys(address)]
+    def _keys(
+        self, identifier_key: str, account: Account | None, address: str
+    ) -> list[ThrottleKey]:
+        """As many for a name that nobody has: to write less would tell."""
+        secret = self._throttle_secret
+        # An id has no space in it.
+        whose = f"nobody {identifier_key}" if account is None else account.user.id
+        name = throttle.identifier_key(secret, identifier_key)
+        return [name, throttle.account_key(secret, whose), *self._network_keys(address)]
 
     def _profile_key(self, user_id: str) -> ThrottleKey:
         """Apart from the key of guesses at the password: an id has no space in it."""
@@ -598,7 +607,11 @@ class Accounts:
         """All that failures of this user's are counted on, but for the networks."""
         names = (user.username_key, user.email_key)
         of_names = [throttle.identifier_key(self._throttle_secret, name) for name in names]
-        return [*of_names, throttle.user_key(self._throttle_secret, user.id)]
+        return [
+            *of_names,
+            throttle.account_key(self._throttle_secret, user.id),
+            throttle.user_key(self._throttle_secret, user.id),
+        ]
 
     async def blocked_until(self, user_id: str) -> int | None:
         """When the last of the blocks ends by which attempts with the user's names, or at their

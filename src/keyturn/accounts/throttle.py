@@ -19,6 +19,7 @@ from keyturn.core.model import DAY
 __all__ = [
     "Failures",
     "ThrottleKey",
+    "account_key",
     "blocked_until",
     "identifier_key",
     "network_key",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 _FREE_FAILURES_OF_A_NAME: Final = 4
+_FREE_FAILURES_OF_AN_ACCOUNT: Final = 100
 _FREE_FAILURES_OF_A_NETWORK: Final = 49  # a whole office, or a mobile carrier's customers
 _LONGEST_DELAY: Final = 15 * 60  # seconds
 _CLOCK_SPREAD: Final = 60  # seconds that the clocks of servers may be apart
@@ -58,15 +60,26 @@ def identifier_key(secret: bytes, identifier: str) -> ThrottleKey:
     return _key_of_a_person(secret, b"keyturn throttle identifier v1" + identifier.encode())
 
 
+def account_key(secret: bytes, account: str) -> ThrottleKey:
+    """The key of an account, whichever of its names is used: so another name is no second chance.
+    It tells whoever fails so often that the names are of one account; hence from far on only.
+    """
+    return _key_of_a_person(
+        secret, b"keyturn throttle account v1" + account.encode(), _FREE_FAILURES_OF_AN_ACCOUNT
+    )
+
+
 def user_key(secret: bytes, user_id: str) -> ThrottleKey:
     """The key of a user who is signed in. No stranger can fail on it, knowing their name."""
     return _key_of_a_person(secret, b"keyturn throttle user v1" + user_id.encode())
 
 
-def _key_of_a_person(secret: bytes, label: bytes) -> ThrottleKey:
+def _key_of_a_person(
+    secret: bytes, label: bytes, free_failures: int = _FREE_FAILURES_OF_A_NAME
+) -> ThrottleKey:
     return ThrottleKey(
         digest=hmac.digest(secret, label, "sha256"),
-        free_failures=_FREE_FAILURES_OF_A_NAME,
+        free_failures=free_failures,
         memory=DAY,
         forgiving=True,
     )
