@@ -384,7 +384,7 @@ function unreachable() {
   return new Problem({ code: "unreachable", message: "The server cannot be reached" });
 }
 
-function problemOf(response, { code, message, remedy, field, reason }) {
+function problemOf(response, { code, message, remedy, field, reason, requestId }) {
   return new Problem({
     code: code ?? "unexpected",
     status: response.status,
@@ -392,6 +392,7 @@ function problemOf(response, { code, message, remedy, field, reason }) {
     remedy: remedy ?? "none",
     field,
     reason,
+    requestId,
     retryAfter: Number(response.headers.get("Retry-After")) || 0,
   });
 }

@@ -37,6 +37,15 @@ async (url) => {
   return (await new Keyturn({ base: url }).me()).user.username;
 }
 """
+PROBLEM_OF_CLIENT = """
+async (url) => {
+  const { Keyturn } = await import(`${url}/keyturn.js`);
+  const { code, requestId } = await new Keyturn({ base: url })
+    .login({ username: "ada", password: "wrong" })
+    .catch((problem) => problem);
+  return { code, requestId };
+}
+"""
 REFUSED = {"refused": "TypeError"}
 
 
@@ -115,6 +124,21 @@ async def test_a_page_of_the_same_site_asks_with_the_cookies(
 
     assert username == "Ada"
     assert (ended["status"], ended["data"]) == (200, {"ended": 0})
+
+
+async def test_the_browser_client_tells_what_the_log_calls_the_request(
+    browser: Browser, trusting: Place, port: int
+) -> None:
+    """H3: so that a user who asks for help can name it."""
+    async with person(browser, trusting.url) as ada:
+        page = await application(ada, "127.0.0.1", port)
+
+        async with page.expect_response("**/login") as answer:
+            problem = await page.evaluate(PROBLEM_OF_CLIENT, trusting.url)
+
+        told = await (await answer.value).json()
+        ada.forgive(401)
+    assert problem == {"code": "invalid_credentials", "requestId": told["requestId"]}
 
 
 async def test_it_is_told_when_to_come_again(browser: Browser, trusting: Place, port: int) -> None:
