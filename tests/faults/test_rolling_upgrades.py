@@ -40,6 +40,8 @@ def previous(tmp_path: Path) -> dict[str, str]:
     folder = tmp_path / "previous"
     folder.mkdir()
     subprocess.run(["tar", "--extract", "--directory", folder], input=archive, check=True)
+    # The script that is installed begins there; that of an older release began elsewhere.
+    (folder / "src" / "keyturn" / "__main__.py").write_text("from keyturn.cli import main\n")
     environment = {"PYTHONPATH": str(folder / "src")}
     assert place_of_keyturn(environment).is_relative_to(tmp_path)
     return environment
