@@ -117,6 +117,14 @@ class _Turn(msgspec.Struct, frozen=True, eq=False):
     swap: Swap
 
 
+class _EndOfAll(msgspec.Struct, frozen=True):
+    """That all sessions of a user but ``keep`` are to end, and why."""
+
+    user_id: str
+    keep: str | None
+    reason: EndReason
+
+
 class Sessions:
     """All sessions of one issuer, on one store.
 
@@ -211,6 +219,10 @@ class Sessions:
             lanes=store.lanes,
         )
         self._flights: dict[str, Flight[Tokens]] = {}
+        self._ends: Coalescer[tuple[_EndOfAll, Flight[int]], int] = Coalescer(
+            self._end_all, key=lambda asked: asked[0].user_id, at_most=1, lanes=store.lanes
+        )
+        self._boarding: dict[_EndOfAll, Flight[int]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._checking: asyncio.Task[None] | None = None
@@ -258,6 +270,7 @@ class Sessions:
         await self._exchanges.drain()
         await self._turns.drain()  # exchanges are handed on to it
         await self._gets.drain()  # and both may read by it
+        await self._ends.drain()
         await self.store.close()
 
     async def load(self) -> None:
@@ -747,12 +760,34 @@ class Sessions:
     ) -> int:
         """End all sessions of a user but ``keep``, sign-ins under way too; say how many.
 
+        One call of a user is under way at a time, and those who ask for the same meanwhile share
+        the next: else all of them would wait for one row, and keep others from the store. A caller
+        that is cancelled does not stop it.
+
         Raises:
             ClaimsRefused: no user can have such an id.
         """
-        ended = await self._store_here.end_user(checked_user_id(user_id), keep, self.ending(reason))
+        self._require_own_loop()
+        end = _EndOfAll(checked_user_id(user_id), keep, reason)
+        if end not in self._boarding:
+            self._boarding[end] = self._flight_to(end)
+        return await self._boarding[end].join()
+
+    def _flight_to(self, end: _EndOfAll) -> Flight[int]:
+        flight: Flight[int] = Flight(lambda: self._end_boarding(end, flight))
+        self._ends.carry((end, flight), flight, copy_context())
+        return flight
+
+    def _end_boarding(self, end: _EndOfAll, flight: Flight[int]) -> None:
+        if self._boarding.get(end) is flight:
+            del self._boarding[end]
+
+    async def _end_all(self, asked: Sequence[tuple[_EndOfAll, Flight[int]]]) -> list[int]:
+        [(end, flight)] = asked
+        self._end_boarding(end, flight)  # who signs in from now on may escape it
+        ended = await self.store.end_user(end.user_id, end.keep, self.ending(end.reason))
         self.apply(ended)
-        return len(ended)
+        return [len(ended)]
 
     async def revoke_since(
         self, since: int, *, reason: EndReason = EndReason.REVOKED_BY_ADMIN

@@ -104,6 +104,7 @@ async def sqlite_overheard(file: Path) -> AsyncIterator[tuple[Store, Said]]:
         connection.exec_trace = hear
 
     await store.engine.read(overhear)
+    await store.engine.read_batch(overhear)
     await store.engine.write(overhear)
     try:
         yield store, said

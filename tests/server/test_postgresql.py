@@ -370,7 +370,7 @@ async def until_setting(server: Server, name: str, value: str) -> None:
                 return
 
 
-@pytest.mark.parametrize(("layout", "needed"), [((), 5), (("--sharded",), 17)])
+@pytest.mark.parametrize(("layout", "needed"), [((), 10), (("--sharded",), 22)])
 async def test_a_server_without_room_is_found(
     machine: Machine, postgresql: Server, layout: tuple[str, ...], needed: int
 ) -> None:

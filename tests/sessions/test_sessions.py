@@ -742,6 +742,71 @@ async def test_all_others_can_be_ended(sessions: Sessions) -> None:
         sessions.verify(lost.access_token)
 
 
+async def test_who_ends_all_others_again_and_again_shares_a_call(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """H6: however many ask while one call is under way, one more is made for them, not one each
+    that would wait for the same row. What keeps another session is another call.
+    """
+    mine, other = await sessions.create("ada"), await sessions.create("ada")
+    asked: list[asyncio.Task[int]] = []
+
+    def ask(keep: Tokens) -> None:
+        asked.append(asyncio.create_task(sessions.revoke_all("ada", keep=keep.session.sid)))
+
+    async def ask_again() -> None:
+        for _ in range(50):
+            ask(mine)
+        ask(other)
+        await asyncio.sleep(0)
+
+    meddling.before("end_user", ask_again)
+
+    ended = await sessions.revoke_all("ada", keep=mine.session.sid)
+
+    assert (ended, await asyncio.gather(*asked)) == (1, [0] * 50 + [1])
+    assert meddling.calls.count("end_user") == 3
+
+
+async def test_a_call_that_has_begun_is_shared_by_nobody(
+    sessions: Sessions, meddling: Meddling
+) -> None:
+    """C7: who signed in after its transaction, but before it was acknowledged, would escape from
+    whoever asked after that.
+    """
+    asked: list[asyncio.Task[int]] = []
+
+    async def sign_in_and_ask_again() -> None:
+        await sessions.create("ada")
+        asked.append(asyncio.create_task(sessions.revoke_all("ada")))
+        await asyncio.sleep(0)
+
+    meddling.after("end_user", sign_in_and_ask_again)
+
+    first = await sessions.revoke_all("ada")
+
+    assert (first, await asyncio.gather(*asked)) == (0, [1])
+    assert await sessions.list("ada") == []
+
+
+async def test_an_end_of_all_that_waited_too_long_is_refused_and_may_be_asked_for_again(
+    sessions: Sessions, meddling: Meddling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H6: those who come later are not told what came of it."""
+    monkeypatch.setattr(sessions._ends, "_patience", 0)
+    await sessions.create("ada")
+
+    async def ask_in_vain() -> None:
+        with pytest.raises(StoreUnavailable, match="Too much is waiting"):
+            await sessions.revoke_all("ada")
+
+    meddling.before("end_user", ask_in_vain)
+
+    first = await sessions.revoke_all("ada")
+
+    assert [first, await sessions.revoke_all("ada")] == [1, 0]
+
+
 async def test_the_emergency_cutoff_voids_all_and_logs_nobody_out(sessions: Sessions) -> None:
     """Tokens issued in the very second are void, and the next exchange gives a good one."""
     tokens = await sessions.create("ada")

@@ -222,6 +222,23 @@ async def test_reads_go_on_beside_a_writer(store: SQLiteStore) -> None:
     assert (found, await writing) == ({session.sid}, True)
 
 
+async def test_exchanges_and_who_follows_read_beside_all_others(store: SQLiteStore) -> None:
+    """However much somebody else reads: what is revoked becomes known all the same."""
+    await begin(store, session := a_session())
+    await store.end([session.sid], LOGOUT)
+    go_on = threading.Event()
+
+    reading = asyncio.ensure_future(store.engine.read(lambda _: go_on.wait(10)))
+    found = set(await store.get([session.sid]))
+    await store.wait_for_change(0)
+    _, cutoffs = await store.cutoffs(None, NOW)
+    keys, longest = await store.signing_keys(), await store.longest_access_ttl(0)
+    go_on.set()
+
+    assert (found, sids_of(cutoffs), keys, longest) == ({session.sid}, {session.sid}, [], 0)
+    assert await reading is True
+
+
 async def test_a_cancelled_caller_does_not_stop_its_transaction(store: SQLiteStore) -> None:
     """Neither one that waits in the queue nor one that runs, and their answers disturb nobody."""
     disturbed: list[object] = []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from keyturn.core.errors import SessionRevoked
-from keyturn.core.model import DAY
+from keyturn.core.model import DAY, Event
 from keyturn.wire.settings import WireSettings
 from tests.accounts.support import NEW_PASSWORD, PASSWORD
 from tests.support import Clock
@@ -292,6 +294,29 @@ async def test_the_export_does_not_tell_when_to_follow(here: Site, clock: Clock)
 
     assert today == []
     assert tomorrow == [(other.session.sid, "2027-01-15T00:00:00Z")]
+
+
+async def test_of_exports_that_a_user_asks_for_at_once_one_is_made(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H6: it is the most that anybody can ask of the store; the others are told when to come."""
+    tokens = await here.log_in()
+    read = here.sessions.events
+
+    async def read_later(user_id: str, *, limit: int) -> Sequence[Event]:
+        await asyncio.sleep(0)
+        return await read(user_id, limit=limit)
+
+    monkeypatch.setattr(here.sessions, "events", read_later)
+
+    async def export() -> Answer:
+        return await here.ask("GET", "/me/export", bearer=tokens.access_token)
+
+    first, *others = await asyncio.gather(*(export() for _ in range(4)))
+
+    assert [other.verdict for other in others] == [(429, "already_under_way")] * 3
+    assert {(other["retry-after"], other.json["remedy"]) for other in others} == {("1", "retry")}
+    assert [first.status, (await export()).status] == [200, 200]
 
 
 # ── POST /reset-password ────────────────────────────────────────────────────────────────────────

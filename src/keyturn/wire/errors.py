@@ -12,6 +12,7 @@ KeyturnError
 │                          each other
 ├── CurrentPasswordWrong   the password that was asked for again is wrong
 ├── RegistrationClosed
+├── AlreadyUnderWay        the user's request before it is not answered yet
 ├── FeedRefused            whoever would follow revocations must show a token of the settings
 │   ├── FeedTokenMissing
 │   └── FeedTokenInvalid
@@ -24,6 +25,7 @@ from __future__ import annotations
 from keyturn.core.errors import KeyturnError, Remedy, Unavailable
 
 __all__ = [
+    "AlreadyUnderWay",
     "BodyMalformed",
     "BodyTooLarge",
     "CookieConflict",
@@ -116,6 +118,17 @@ class RegistrationClosed(KeyturnError):
 
     code = "registration_closed"
     message = "Registration is closed"
+
+
+class AlreadyUnderWay(KeyturnError):
+    """The user asked for the same before, and was not answered yet. Try again in ``retry_after``
+    seconds (``Retry-After``).
+    """
+
+    code = "already_under_way"
+    remedy = Remedy.RETRY
+    message = "The request before is not answered yet; try again in a second"
+    retry_after = 1
 
 
 class FeedRefused(KeyturnError):

@@ -30,6 +30,7 @@ from .http import Request, Response
 from .security_log import record
 from .settings import WireSettings
 from .tokens import PresentedTokens
+from .turns import Turns
 
 __all__ = ["OwnAccount"]
 
@@ -52,6 +53,7 @@ class OwnAccount:
         self._trusted_proxies = settings.trusted_proxies
         self._presented = presented
         self._delivery = delivery
+        self._exports = Turns()
 
     async def change_password(self, request: Request, body: shapes.PasswordChange) -> Response:
         """End every session, and begin one with the new password."""
@@ -108,11 +110,12 @@ class OwnAccount:
         return success(shapes.UserAnswer(user=shapes.User.of_account(user)), "Profile changed")
 
     async def export(self, request: Request, _: None) -> Response:
-        """Neither secrets nor hashes."""
+        """Neither secrets nor hashes. It is the most that a request can ask of the store."""
         caller = self._caller(request)
-        user = await self._accounts.get_user(caller.user_id)
-        sessions = await self._sessions.list(user.id)
-        events = await self._sessions.events(user.id, limit=_MOST_EVENTS)
+        async with self._exports.of(caller.user_id):
+            user = await self._accounts.get_user(caller.user_id)
+            sessions = await self._sessions.list(user.id)
+            events = await self._sessions.events(user.id, limit=_MOST_EVENTS)
         record("data_exported", user=user.id, sid=caller.sid, address=self._address(request))
         known = shapes.Export.of(user, sessions, events, caller.sid, self._sessions.now())
         return success(known, "What is known of you")

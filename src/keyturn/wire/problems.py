@@ -32,6 +32,7 @@ from keyturn.core.errors import (
 from keyturn.observing import SILENT, Observer
 
 from .errors import (
+    AlreadyUnderWay,
     BodyMalformed,
     BodyTooLarge,
     CookieConflict,
@@ -76,6 +77,7 @@ _STATUSES: Final[dict[type[KeyturnError], int]] = {
     RefreshSuperseded: 409,
     BodyTooLarge: 413,
     UnsupportedMediaType: 415,
+    AlreadyUnderWay: 429,
     TooManyAttempts: 429,
     HeadersTooLarge: 431,
     Unavailable: 503,
@@ -183,7 +185,7 @@ def _headers(error: KeyturnError, status: int) -> list[Header]:
     headers = [(b"content-type", MEDIA_TYPE.encode())]
     if status == 401:
         headers.append((b"www-authenticate", _challenge(error)))
-    if isinstance(error, Unavailable | TooManyAttempts):
+    if isinstance(error, Unavailable | TooManyAttempts | AlreadyUnderWay):
         headers.append((b"retry-after", b"%d" % error.retry_after))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode()))

@@ -38,6 +38,7 @@ from keyturn.feed import Alive, CutoffNews
 
 from . import shapes
 from .errors import (
+    AlreadyUnderWay,
     BodyMalformed,
     BodyTooLarge,
     CookieConflict,
@@ -362,11 +363,12 @@ ROUTES: Final = (
         group=_ACCOUNT,
         summary="What is known of the user, for the user",
         description=(
-            "Account, living sessions, and the newest 1000 events. Neither secrets nor hashes."
+            "Account, living sessions, and the newest 1000 events. Neither secrets nor hashes. "
+            "One at a time: who asks again before the answer is told to wait (429)."
         ),
         data=shapes.Export,
         needs_access=True,
-        own_errors=(UserUnknown,),
+        own_errors=(AlreadyUnderWay, UserUnknown),
     ),
     Route(
         method="GET",

@@ -24,6 +24,7 @@ from keyturn.stores.conformance import (
     turned,
 )
 from keyturn.stores.postgres import PostgresStore, connecting
+from keyturn.stores.postgres.store import connections_of_process
 from tests.stores.support import read_together
 
 from .support import (
@@ -166,6 +167,76 @@ async def test_those_who_wait_for_a_lock_leave_connections_to_others(
 
     assert won == [True]
     assert len(waiting) == len(await asyncio.gather(*ends)) == 6
+
+
+async def test_no_kind_of_call_waits_behind_another(store: PostgresStore) -> None:
+    """However many read a lot, or wait for a lock: exchanges go on, and so does the one who follows
+    what was revoked and by which keys is signed.
+    """
+    await begin(store, session := a_session())
+    may_end = asyncio.Event()
+
+    async def take_long(_: Connection) -> bool:
+        return await may_end.wait()
+
+    calls = [asyncio.create_task(store.engine.run(take_long)) for _ in range(20)]
+    calls += [asyncio.create_task(store.engine.transact(take_long)) for _ in range(20)]
+    won = await store.swap([turn(await row(store, session.sid))])
+    followed = [await store.cutoffs(None, NOW), await store.signing_keys()]
+    longest = await store.longest_access_ttl(0)
+    under_way = [call for call in calls if not call.done()]
+    may_end.set()
+
+    assert (won, followed[1], longest) == ([True], [], 0)
+    assert await asyncio.gather(*under_way) == [True] * 40
+
+
+async def test_there_are_never_more_connections_than_are_told(
+    store: PostgresStore, admin: Connection
+) -> None:
+    """As many as the doctor looks for, whatever is asked for at once; the one that listens is not
+    there yet.
+    """
+    may_end = asyncio.Event()
+    told = connections_of_process(store.engine._connector) - 1
+    theirs = "SELECT count(*) FROM pg_stat_activity "
+    theirs += f"WHERE {THEIR_BACKENDS} AND backend_type = 'client backend'"
+
+    async def take_long(_: Connection) -> bool:
+        return await may_end.wait()
+
+    engine = store.engine
+    calls = [
+        asyncio.ensure_future(call(take_long))
+        for call in (engine.run_batch, engine.run, engine.transact, engine.follow)
+        for _ in range(30)
+    ]
+    await until_true(admin, f"SELECT ({theirs}) >= {told}")
+    may_end.set()
+
+    assert await asyncio.gather(*calls) == [True] * 120
+    assert await admin.fetchval(theirs) == told
+
+
+async def test_who_waits_too_long_for_a_place_is_refused(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing done: begun so late, it would be cut off in the middle."""
+    await begin(store, session := a_session())
+    monkeypatch.setattr("keyturn.stores.postgres.engine._PATIENCE_SECONDS", 0)
+    may_end = asyncio.Event()
+
+    async def take_long(_: Connection) -> bool:
+        return await may_end.wait()
+
+    calls = [asyncio.create_task(store.engine.transact(take_long)) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(StoreUnavailable, match=r"^Too much is waiting for the database$"):
+        await store.end([session.sid], LOGOUT)
+    may_end.set()
+    assert await asyncio.gather(*calls) == [True, True]
+    assert await living(store) == {session.sid}
 
 
 async def test_one_bad_row_fails_alone(store: PostgresStore, admin: Connection) -> None:
@@ -462,6 +533,20 @@ async def test_what_befell_one_connection_may_have_befallen_all(
         await store.engine.run(_sleep)
 
     assert [connection.is_closed() for connection in idle] == [True, True]
+
+
+async def test_a_call_that_takes_too_long_costs_no_other_its_connection(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it may have waited for most of its time, it tells nothing of the way to the server."""
+    await asyncio.gather(store.check(), store.check())
+    idle = list(store.engine._idle)
+    monkeypatch.setattr("keyturn.stores.postgres.engine._CALL_SECONDS", 0.2)
+
+    with pytest.raises(StoreUnavailable, match=r"^The database took too long$"):
+        await store.engine.transact(_sleep)
+
+    assert [connection.is_closed() for connection in idle] == [False, True]
 
 
 @pytest.mark.parametrize("notice", ["swap", "cutoffs"])

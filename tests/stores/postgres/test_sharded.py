@@ -230,7 +230,7 @@ async def test_its_sessions_travel_alone_and_in_many_lanes(
     store: PostgresStore, database: str
 ) -> None:
     """With a connection for each lane of reading and of writing."""
-    places = store.engine._places
+    places = store.engine._exchanges
 
     assert (store.batch, store.lanes, places._value) == (1, 8, 16)
 

@@ -11,8 +11,8 @@ __all__ = ["COMMAND_SECONDS", "Connection", "Connector"]
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-COMMAND_SECONDS: Final = 5.0
-"""For one statement and its answer, however slow the way is."""
+COMMAND_SECONDS: Final = 4.0
+"""For one statement and its answer, however slow the way is: the server gives up before."""
 _CONNECT_SECONDS: Final = 3.0
 
 _SETTINGS: Final = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -15,16 +16,27 @@ from keyturn.stores.base import FORKED
 from .connecting import COMMAND_SECONDS, Connection, Connector
 from .faults import RETRIED, told_as_unavailable
 
-__all__ = ["Engine"]
+__all__ = ["BESIDE_EXCHANGES", "Engine"]
 
 _Result = TypeVar("_Result")
 _Job = Callable[[Connection], Awaitable[_Result]]
 
-_CALL_SECONDS: Final = COMMAND_SECONDS
-"""For all of a call, waiting for a connection and making one included."""
+_CALL_SECONDS: Final = COMMAND_SECONDS + 1
+"""For all of a call, waiting for a connection and making one included. A statement that is not
+answered at all is noticed before.
+"""
+_PATIENCE_SECONDS: Final = 2.0
+"""Of that, for a place: who began later would be cut off in the middle, and leave another
+connection to be made anew.
+"""
 _TRIES: Final = 5
 _ANSWERED: Final = (asyncpg.PostgresError, RowUnavailable)
 """After these a connection is as good as before: it told us something, if not what was wanted."""
+_STATEMENTS: Final = 2
+_TRANSACTIONS: Final = 2
+_FOLLOWING: Final = 1
+BESIDE_EXCHANGES: Final = _STATEMENTS + _TRANSACTIONS + _FOLLOWING
+"""Connections at most, of an engine, for all that is no exchange."""
 
 
 class Engine:
@@ -32,14 +44,20 @@ class Engine:
     transaction is left, unless something was lost during the commit: then it is unknown.
 
     A caller that is cancelled does not stop its transaction. Connections that were lost are made
-    anew when they are needed; there are never more of them than ``connections``.
+    anew when they are needed; there are never more of them than ``exchanges`` and
+    ``BESIDE_EXCHANGES``.
+
+    Each kind of call has places of its own, so that none waits behind another kind: however much
+    somebody asks for, and however long they wait for a lock, exchanges go on, and what is revoked
+    becomes known. Whoever waits too long for a place is refused, with nothing done.
     """
 
-    def __init__(self, connector: Connector, *, connections: int) -> None:
+    def __init__(self, connector: Connector, *, exchanges: int) -> None:
         self._connector = connector
-        self._places = asyncio.Semaphore(connections)
-        # Of those who may wait long for a lock, so many do at once: else they take all connections.
-        self._patient_places = asyncio.Semaphore(connections // 2)
+        self._exchanges = asyncio.Semaphore(exchanges)
+        self._statements = asyncio.Semaphore(_STATEMENTS)
+        self._transactions = asyncio.Semaphore(_TRANSACTIONS)
+        self._following = asyncio.Semaphore(_FOLLOWING)
         self._idle: list[Connection] = []
         self._era = 0
         self._running: set[asyncio.Task[Any]] = set()
@@ -47,19 +65,20 @@ class Engine:
         self._process = os.getpid()
 
     async def run_batch(self, job: _Job[_Result]) -> _Result:
-        """As ``run``, for those whom nobody cancels, so that no task of its own has to see it
+        """As ``run``, for exchanges, whom nobody cancels, so that no task of its own has to see it
         through. Cancelled, it would give up the connection in the middle.
         """
         if not self._connector.direct:
-            return await self._retry(_transaction(self._connector.begin(patient=False), job))
-        if self._places.locked() or not self._has_idle():
-            return await self._retry(job)
+            return await self._retry(self._alone(job), self._exchanges)
+        if self._exchanges.locked() or self._is_forked() or not self._has_idle():
+            return await self._retry(job, self._exchanges)
         with told_as_unavailable():  # there is nothing to wait for but the statement
-            try:
-                return await self._try(job)
-            except RETRIED:
-                pass
-        return await self._retry(job)
+            async with self._exchanges:
+                try:
+                    return await self._try(job)
+                except RETRIED:
+                    pass
+        return await self._retry(job, self._exchanges)
 
     async def run(self, job: _Job[_Result]) -> _Result:
         """Run ``job``, which makes one statement: a transaction by itself.
@@ -68,7 +87,11 @@ class Engine:
             RowUnavailable: it is locked by others for too long, or one of its rows is at fault.
             StoreUnavailable: the system failed, took too long, or the engine is closed.
         """
-        return await self._see_through(self.run_batch(job))
+        return await self._see_through(self._retry(self._alone(job), self._statements))
+
+    async def follow(self, job: _Job[_Result]) -> _Result:
+        """As ``run``, for the one who follows what others do."""
+        return await self._see_through(self._retry(self._alone(job), self._following))
 
     async def transact(self, job: _Job[_Result], *, locks: Iterable[int] = ()) -> _Result:
         """Run ``job``, of one statement or several, in a transaction that waits longer for locks.
@@ -82,7 +105,9 @@ class Engine:
             StoreUnavailable: the system failed, took too long, or the engine is closed.
         """
         beginning = self._connector.begin(patient=True) + _locking(locks)
-        return await self._see_through(self._be_patient(_transaction(beginning, job)))
+        return await self._see_through(
+            self._retry(_transaction(beginning, job), self._transactions)
+        )
 
     async def close(self) -> None:
         """Let what is under way finish, then let go of the connections."""
@@ -105,14 +130,17 @@ class Engine:
         if not task.cancelled():
             task.exception()  # seen, even where the caller has gone
 
-    async def _be_patient(self, job: _Job[_Result]) -> _Result:
-        with told_as_unavailable():
-            async with asyncio.timeout(_CALL_SECONDS), self._patient_places:
-                return await self._retry(job)
+    def _alone(self, job: _Job[_Result]) -> _Job[_Result]:
+        """A statement by itself, on our settings."""
+        if self._connector.direct:
+            return job
+        return _transaction(self._connector.begin(patient=False), job)
 
-    async def _retry(self, job: _Job[_Result]) -> _Result:
+    async def _retry(self, job: _Job[_Result], places: asyncio.Semaphore) -> _Result:
+        if self._is_forked():
+            raise StoreUnavailable(FORKED)
         with told_as_unavailable():
-            async with asyncio.timeout(_CALL_SECONDS):
+            async with asyncio.timeout(_CALL_SECONDS), _one_of(places):
                 for _ in range(_TRIES - 1):
                     try:
                         return await self._try(job)
@@ -124,24 +152,24 @@ class Engine:
         return os.getpid() != self._process
 
     async def _try(self, job: _Job[_Result]) -> _Result:
-        if self._is_forked():
-            raise StoreUnavailable(FORKED)
-        async with self._places:
-            era = self._era
-            connection = await self._take()
-            try:
-                result = await job(connection)
-            except asyncpg.ReadOnlySQLTransactionError:
-                self._forsake(connection)
-                raise
-            except _ANSWERED:
-                self._give_back(connection, era)
-                raise
-            except BaseException:
-                self._forsake(connection)
-                raise
+        era = self._era
+        connection = await self._take()
+        try:
+            result = await job(connection)
+        except asyncpg.ReadOnlySQLTransactionError:
+            self._forsake(connection)
+            raise
+        except _ANSWERED:
             self._give_back(connection, era)
-            return result
+            raise
+        except asyncio.CancelledError:  # the call took too long, not any answer: others are good
+            connection.terminate()
+            raise
+        except BaseException:
+            self._forsake(connection)
+            raise
+        self._give_back(connection, era)
+        return result
 
     async def _take(self) -> Connection:
         if self._has_idle():
@@ -169,6 +197,20 @@ class Engine:
             connection.terminate()
         else:
             self._idle.append(connection)
+
+
+@asynccontextmanager
+async def _one_of(places: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Within, one of the places is taken."""
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await places.acquire()
+    except TimeoutError:
+        raise StoreUnavailable("Too much is waiting for the database") from None
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def _locking(numbers: Iterable[int]) -> str:

@@ -11,7 +11,7 @@ from keyturn.stores.base import Ending, Swap, SweepBounds
 
 from . import gathered, sharded, statements
 from .connecting import Connector
-from .engine import Engine
+from .engine import BESIDE_EXCHANGES, Engine
 from .layouts import Layout
 from .listening import Listener
 from .opening import prepared
@@ -29,11 +29,11 @@ together they carry some thousands a second, about what a process can ask for.
 
 
 def connections_of_process(connector: Connector) -> int:
-    """How many connections a process holds: in each lane of exchanges one that reads and one that
-    writes, which all else shares, and one that listens where that is possible.
+    """How many connections a process holds at most: in each lane of exchanges one that reads and
+    one that writes, those of all else, and one that listens where that is possible.
     """
     lanes = _SHARDED_LANES if connector.sharded else _LANES
-    return 2 * lanes + connector.direct
+    return 2 * lanes + BESIDE_EXCHANGES + connector.direct
 
 
 class PostgresStore:
@@ -46,7 +46,7 @@ class PostgresStore:
         self.layout: Layout = sharded if connector.sharded else gathered
         self.batch = 1 if connector.sharded else 64
         self.lanes = _SHARDED_LANES if connector.sharded else _LANES
-        self.engine = Engine(connector, connections=2 * self.lanes)  # of get, and of swap
+        self.engine = Engine(connector, exchanges=2 * self.lanes)  # of get, and of swap
         self._listener = Listener(connector)
         self._server: datetime | None = None
 
@@ -145,7 +145,7 @@ class PostgresStore:
 
     async def longest_access_ttl(self, at_least: int) -> int:
         """Written only where it rises, as every process asks once a minute."""
-        recorded = await self.engine.run(statements.longest_access_ttl)
+        recorded = await self.engine.follow(statements.longest_access_ttl)
         if recorded >= at_least:
             return recorded
         return await self.engine.run(
@@ -163,7 +163,9 @@ class PostgresStore:
         return next_cursor, news
 
     async def _cutoffs(self, cursor: int, now: int) -> tuple[datetime, int, list[Cutoff]]:
-        return await self.engine.run(lambda connection: statements.cutoffs(connection, cursor, now))
+        return await self.engine.follow(
+            lambda connection: statements.cutoffs(connection, cursor, now)
+        )
 
     async def wait_for_change(self, seconds: float) -> None:
         """Ends early without news: nothing is known of those whose notification was lost."""
@@ -183,7 +185,7 @@ class PostgresStore:
         return []
 
     async def signing_keys(self) -> list[SealedKey]:
-        return await self.engine.run(statements.signing_keys)
+        return await self.engine.follow(statements.signing_keys)
 
     async def add_signing_key(self, key: SealedKey, *, after: str | None) -> bool:
         return await self.engine.run(

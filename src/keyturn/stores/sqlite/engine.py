@@ -1,4 +1,4 @@
-"""One SQLite file, used from asyncio: one thread writes, one reads, beside each other (WAL)."""
+"""One SQLite file, used from asyncio: one thread writes, others read, beside each other (WAL)."""
 
 from __future__ import annotations
 
@@ -47,6 +47,9 @@ class Engine:
     A file that was replaced or removed is not written any more once ``look`` or ``data_version``
     has noticed: nobody else would ever read it.
 
+    Exchanges read on a thread of their own, and so does the one who follows what others do: however
+    much is read beside, exchanges go on, and what is revoked becomes known.
+
     A caller that is cancelled does not stop its transaction. After an exception from the commit
     itself it is unknown whether it was done.
     """
@@ -60,10 +63,13 @@ class Engine:
         self._writing.pragma("secure_delete", "ON")  # an erased secret is overwritten
         self._writing.wal_autocheckpoint(_CHECKPOINT_PAGES)
         self._reading = connect(path)
+        self._exchanging = connect(path)
         # Its data_version tells of the commits of all others, while no transaction is open on it.
         self._watching = connect(path)
         self._writer = _Worker("keyturn-sqlite-writer")
         self._reader = _Worker("keyturn-sqlite-reader")
+        self._exchanger = _Worker("keyturn-sqlite-exchanger")
+        self._follower = _Worker("keyturn-sqlite-follower")
 
     @classmethod
     async def open(cls, path: str, *, create: bool) -> Engine:
@@ -101,13 +107,23 @@ class Engine:
         self._require_in_place()
         return await self._reader.run(partial(transact, self._reading, "BEGIN", job))
 
+    async def read_batch(self, job: _Job[Result]) -> Result:
+        """As ``read``, for exchanges."""
+        self._require_in_place()
+        return await self._exchanger.run(partial(transact, self._exchanging, "BEGIN", job))
+
+    async def follow(self, job: _Job[Result]) -> Result:
+        """As ``read``, for the one who follows what others do."""
+        self._require_in_place()
+        return await self._follower.run(partial(transact, self._watching, "BEGIN", job))
+
     async def data_version(self) -> int:
         """A number that is another one after any commit to the file, by whichever process.
 
         Raises:
             StoreUnavailable: the system failed, the engine is closed, or the file is not in place.
         """
-        return await self._reader.run(self._data_version)
+        return await self._follower.run(self._data_version)
 
     def _data_version(self) -> int:
         self._look()
@@ -132,7 +148,9 @@ class Engine:
 
     async def close(self) -> None:
         """Run what was asked for, then let go of the file. What comes later is refused."""
-        await self._reader.close(self._reading.close, self._watching.close)
+        await self._follower.close(self._watching.close)
+        await self._exchanger.close(self._exchanging.close)
+        await self._reader.close(self._reading.close)
         await self._writer.close(self._writing.close)
 
 

@@ -60,7 +60,7 @@ class SQLiteStore:
         return await self.engine.read(lambda connection: statements.user_epoch(connection, user_id))
 
     async def get(self, sids: Sequence[str]) -> dict[str, Session]:
-        return await self.engine.read(lambda connection: statements.get(connection, sids))
+        return await self.engine.read_batch(lambda connection: statements.get(connection, sids))
 
     async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
         return await self.engine.write(lambda connection: statements.swap(connection, swaps))
@@ -113,7 +113,7 @@ class SQLiteStore:
 
     async def longest_access_ttl(self, at_least: int) -> int:
         """Written only where it rises, as every process asks once a minute."""
-        recorded = await self.engine.read(statements.longest_access_ttl)
+        recorded = await self.engine.follow(statements.longest_access_ttl)
         if recorded >= at_least:
             return recorded
         return await self.engine.write(
@@ -121,7 +121,7 @@ class SQLiteStore:
         )
 
     async def cutoffs(self, cursor: int | None, now: int) -> tuple[int, list[Cutoff]]:
-        return await self.engine.read(
+        return await self.engine.follow(
             lambda connection: statements.cutoffs(connection, cursor, now)
         )
 
@@ -149,7 +149,7 @@ class SQLiteStore:
         return []
 
     async def signing_keys(self) -> list[SealedKey]:
-        return await self.engine.read(statements.signing_keys)
+        return await self.engine.follow(statements.signing_keys)
 
     async def add_signing_key(self, key: SealedKey, *, after: str | None) -> bool:
         return await self.engine.write(
