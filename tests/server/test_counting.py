@@ -146,3 +146,26 @@ def test_all_that_can_be_counted_has_room() -> None:
     )
 
     assert float(told.stdout) < 0.75
+
+
+SUCCESSOR = """
+from keyturn.server import counting
+
+counting._seats.extend(counting.Seat() for _ in range(2))
+counting.take_seat(1)
+counting.own_seat().counts.add(
+    '["keyturn_refusals", "keyturn_refusals_total", {"code": "not_found"}]', 3
+)
+from keyturn.server import figures
+
+print(figures.told().decode())
+"""
+
+
+def test_who_takes_a_seat_tells_what_was_counted_in_it() -> None:
+    """Also of labels that are new to it."""
+    told = subprocess.run(
+        [sys.executable, "-c", SUCCESSOR], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert 'keyturn_refusals_total{code="not_found"} 3.0' in told.stdout

@@ -183,7 +183,9 @@ def test_two_machines_share_sessions(machine: Machine, tmp_path: Path) -> None:
 
 NEWER = "INSERT INTO keyturn.migration VALUES (9999, 'later')"
 FOREIGN = "ALTER TABLE keyturn.migration RENAME COLUMN checksum TO text"
-DAMAGED_KEY = "UPDATE keyturn.signing_key SET sealed = overlay(sealed PLACING 'x' FROM 30)"
+DAMAGED_KEY = (
+    "UPDATE keyturn.signing_key SET sealed = overlay(sealed PLACING sha256(sealed) FROM 30)"
+)
 NO_KEY_LEFT = "UPDATE keyturn.signing_key SET sealed = ''"
 NO_TABLE = "DROP TABLE keyturn.signing_key"
 READ_ONLY = """DO $$ BEGIN EXECUTE

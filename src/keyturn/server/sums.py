@@ -22,6 +22,8 @@ _MERGED_BY: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
     "livesum": sum,
 }
 _OF_BUCKETS: Final = "le"
+_told: Final[set[str]] = set()
+"""Names of the numbers that this worker tells."""
 
 
 def sum_up() -> None:
@@ -35,12 +37,10 @@ def sum_up() -> None:
 
 
 def labels_of_others() -> Iterable[tuple[str, Mapping[str, str]]]:
-    """By the names of their figures, those that others have and this worker does not have yet."""
-    own = own_seat()
-    if own is None:
-        return
-    known = own.counts.names()
-    for name in {name for seat in seats() for name in seat.counts.names()} - known:
+    """By the names of their figures, those that others have counted, also who had this seat before,
+    and this worker does not tell yet.
+    """
+    for name in {name for seat in seats() for name in seat.counts.names()} - _told:
         figure, _, labels = json.loads(name)
         labels.pop(_OF_BUCKETS, None)
         if labels:
@@ -62,6 +62,7 @@ class _Sum:
         multiprocess_mode: str = "",
     ) -> None:
         self._name = json.dumps([figure, name, dict(zip(labels, values_of_labels, strict=True))])
+        _told.add(self._name)
         if multiprocess_mode:
             self._own, self._all = own.state, [seat.state for seat in seats()]
             self._merged = _MERGED_BY[multiprocess_mode]
