@@ -379,6 +379,20 @@ def test_a_new_secret_goes_into_its_file_only(tmp_path: Path) -> None:
     assert again.stderr == f"Error: cannot write {file}: it exists already and was left alone\n"
 
 
+def assert_signed_in_anew_alone(keyturn: Command, tokens: Tokens) -> None:
+    """Nothing is made of tokens from before, their user signs in, and nothing is wrong."""
+
+    async def present(parts: Parts) -> None:
+        with pytest.raises(AccessTokenInvalid):
+            parts.sessions.verify(tokens.access_token)
+        with pytest.raises(RefreshTokenInvalid):
+            await parts.sessions.refresh(tokens.refresh_token)
+
+    keyturn.meanwhile(present)
+    assert keyturn.sign_in().session.user_id == tokens.session.user_id
+    assert keyturn.told("doctor").count("WRONG") == 0
+
+
 def test_the_drill_for_a_stolen_secret_leaves_a_thief_nothing(keyturn: Command) -> None:
     """H9: with the old secret, the old keys and the old rows no token is made that is accepted;
     users sign in again.
@@ -392,15 +406,7 @@ def test_the_drill_for_a_stolen_secret_leaves_a_thief_nothing(keyturn: Command) 
     keyturn.told("sessions", "revoke", "--all")
     old.unlink()
 
-    async def present(parts: Parts) -> None:
-        with pytest.raises(AccessTokenInvalid):
-            parts.sessions.verify(tokens.access_token)
-        with pytest.raises(RefreshTokenInvalid):
-            await parts.sessions.refresh(tokens.refresh_token)
-
-    keyturn.meanwhile(present)
-    assert keyturn.sign_in().session.user_id == tokens.session.user_id
-    assert keyturn.told("doctor").count("WRONG") == 0
+    assert_signed_in_anew_alone(keyturn, tokens)
 
 
 def lose_secret(folder: Path) -> None:
@@ -418,15 +424,7 @@ def test_the_drill_for_a_lost_secret_leaves_users_and_their_passwords(keyturn: C
     while named := re.search(r"`keyturn keys retire -- (\S+)`", keyturn("init").stderr):
         keyturn.told("keys", "retire", "--yes", "--", named[1])
 
-    async def present(parts: Parts) -> None:
-        with pytest.raises(AccessTokenInvalid):
-            parts.sessions.verify(tokens.access_token)
-        with pytest.raises(RefreshTokenInvalid):
-            await parts.sessions.refresh(tokens.refresh_token)
-
-    keyturn.meanwhile(present)
-    assert keyturn.sign_in().session.user_id == tokens.session.user_id
-    assert keyturn.told("doctor").count("WRONG") == 0
+    assert_signed_in_anew_alone(keyturn, tokens)
 
 
 def test_a_server_that_has_the_lost_secret_goes_on_until_it_is_restarted(tmp_path: Path) -> None:

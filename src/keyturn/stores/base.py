@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import structs
 
-from keyturn.core.model import Claims, Cutoff, EndReason, Event, SealedKey, Session
+from keyturn.core.model import Claims, Cutoff, EndReason, Event, EventKind, SealedKey, Session
 
 __all__ = [
     "FORKED",
@@ -20,6 +20,7 @@ __all__ = [
     "Swap",
     "SweepBounds",
     "lasting",
+    "sign_in_of",
 ]
 
 PAST_ALL: Final = "~"
@@ -277,3 +278,14 @@ def lasting(cutoffs: Iterable[Cutoff], longest_access_ttl: int) -> list[Cutoff]:
         structs.replace(cutoff, expires_at=cutoff.expires_at + longest_access_ttl)
         for cutoff in cutoffs
     ]
+
+
+def sign_in_of(session: Session) -> Event:
+    """The event that is recorded as it begins."""
+    return Event(
+        at=session.created_at,
+        kind=EventKind.SIGNED_IN,
+        user_id=session.user_id,
+        sid=session.sid,
+        device=session.device,
+    )

@@ -24,7 +24,7 @@ from keyturn.core.model import (
     Session,
 )
 
-from .base import PAST_ALL, Delivery, Ending, Swap, SweepBounds, lasting
+from .base import PAST_ALL, Delivery, Ending, Swap, SweepBounds, lasting, sign_in_of
 
 __all__ = ["MemoryStore"]
 
@@ -63,15 +63,7 @@ class MemoryStore:
             return None
         self._sessions[session.sid] = session
         self._living.setdefault(session.user_id, {})[session.sid] = None
-        self.record_event(
-            Event(
-                at=session.created_at,
-                kind=EventKind.SIGNED_IN,
-                user_id=session.user_id,
-                sid=session.sid,
-                device=session.device,
-            )
-        )
+        self.record_event(sign_in_of(session))
         replaced = Ending(EndReason.REPLACED, session.created_at, tokens_until)
         ended = self._end([] if replaces is None else [replaces], replaced)
         evicted = Ending(EndReason.EVICTED, session.created_at, tokens_until)

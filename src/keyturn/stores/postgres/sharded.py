@@ -29,7 +29,7 @@ from keyturn.core.model import (
     EventKind,
     Session,
 )
-from keyturn.stores.base import Swap, SweepBounds, lasting
+from keyturn.stores.base import Swap, SweepBounds, lasting, sign_in_of
 
 from . import statements
 from .connecting import Connection
@@ -97,14 +97,7 @@ async def add_session(
 ) -> list[str]:
     """As ``Layout.add_session``."""
     await connection.execute(ADD, *values_of(session))
-    signed_in = Event(
-        at=session.created_at,
-        kind=EventKind.SIGNED_IN,
-        user_id=session.user_id,
-        sid=session.sid,
-        device=session.device,
-    )
-    await record_event(connection, signed_in)
+    await record_event(connection, sign_in_of(session))
     rows = await connection.fetch(
         _BEYOND_LIMIT, session.sid, session.user_id, limit - 1, replaces or ""
     )

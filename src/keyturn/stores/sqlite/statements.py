@@ -28,7 +28,7 @@ from keyturn.core.model import (
     SealedKey,
     Session,
 )
-from keyturn.stores.base import PAST_ALL, Ending, Swap, SweepBounds, lasting
+from keyturn.stores.base import PAST_ALL, Ending, Swap, SweepBounds, lasting, sign_in_of
 
 __all__ = [
     "add",
@@ -104,14 +104,7 @@ def add(
             :ended_at, :end_reason)""",
         row,
     )
-    signed_in = Event(
-        at=session.created_at,
-        kind=EventKind.SIGNED_IN,
-        user_id=session.user_id,
-        sid=session.sid,
-        device=session.device,
-    )
-    record_event(connection, signed_in)
+    record_event(connection, sign_in_of(session))
     replaced = Ending(EndReason.REPLACED, session.created_at, tokens_until)
     ended = end(connection, [] if replaces is None else [replaces], replaced)
     evicted = Ending(EndReason.EVICTED, session.created_at, tokens_until)
