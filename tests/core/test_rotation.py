@@ -393,11 +393,14 @@ def test_who_was_left_behind_turns_inside_the_window(row: Session, age: int) -> 
 def test_a_verdict_writes_the_protocols_columns_or_those_of_the_end_and_no_others(
     row: Session, presented: int, now: int, policy: Policy
 ) -> None:
-    """Whose session it is, since when and with which claims is not the protocol's business."""
+    """Whose session it is, since when and with which claims is not the protocol's business; when it
+    was used last, before today, is written beside a turn.
+    """
     decision = decide(row, presented, now, policy)
 
     columns = changed(row, decision.session)
-    assert columns <= PROTOCOL or columns == END
+    assert columns - {"used_before"} <= PROTOCOL or columns == END
+    assert "used_before" not in columns or "turned_at" in columns
     assert (decision.session is row) == (columns == set())
 
 
