@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,28 @@ def test_a_text_that_is_read_is_the_only_one_for_its_value(text: str) -> None:
         return
 
     assert base64url.encode(data) == text
+
+
+@pytest.mark.parametrize("before", ["", "A", "AA", "AAA"])
+def test_of_all_texts_with_two_last_characters_those_are_read_that_are_written(before: str) -> None:
+    """Whatever ASCII the two are, by every length modulo 4: as many as there are values."""
+    texts = {before + chr(one) + chr(other) for one in range(128) for other in range(128)}
+    beginnings = b"\0" * (len(before) * 6 // 8)
+    size = (len(before) + 2) * 6 // 8
+    values = (
+        beginnings + bytes(rest) for rest in product(range(256), repeat=size - len(beginnings))
+    )
+    written = {base64url.encode(value) for value in values}
+
+    assert {text for text in texts if _is_read(text)} == written & texts
+
+
+def _is_read(text: str) -> bool:
+    try:
+        base64url.decode(text)
+    except ValueError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,8 @@ def _encode(payload: _Payload, extra: Mapping[str, Any]) -> bytes:
 
 def _decode(written: bytes) -> tuple[_Payload, dict[str, Any]]:
     """What was written, and the application's own claims in it; most tokens have none."""
-    payload, extra = _payload_of(written), dict[str, Any]()
+    payload = _payload_of(written)
+    extra: dict[str, Any] = {}
     if _encode(payload, extra) != written:
         members = msgspec.json.decode(written, type=dict[str, Any])
         extra = {name: members[name] for name in members if name not in RESERVED}
@@ -172,11 +173,10 @@ def check_signature(token: str, keys: Mapping[str, VerifyingKey]) -> None:
     """
     if len(token) > LONGEST_TOKEN:
         raise ValueError("too long")
-    header, body, signature = token.split(".")
+    header, _, signature = token.split(".")
+    signed = token[: -len(signature) - 1]
     key = keys.get(header)
-    if key is None or not key.verify(
-        base64url.decode(signature), f"{header}.{body}".encode("ascii")
-    ):
+    if key is None or not key.verify(base64url.decode(signature), signed.encode("ascii")):
         raise ValueError("not signed by us")
 
 
