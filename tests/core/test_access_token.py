@@ -307,6 +307,14 @@ def test_an_unsigned_token_is_refused(name: str) -> None:
     assert refuses(f"{header}.{base64url.encode(with_claims())}.")
 
 
+@pytest.mark.parametrize("count", [0, 2, 3])
+def test_a_token_of_other_parts_is_refused_though_we_signed_it(count: int) -> None:
+    """D3: the payload that is read is the second of three parts; none is signed beside it."""
+    content = ".".join([KEY.header, *[base64url.encode(with_claims())] * count])
+
+    assert refuses(f"{content}.{base64url.encode(KEY.sign(content.encode()))}")
+
+
 @pytest.mark.parametrize("form", ["pem", "der", "point", "jwk", "kid"])
 @pytest.mark.parametrize("alg", ["HS256", "ES256"])
 def test_the_public_key_is_no_shared_secret(alg: str, form: str) -> None:

@@ -27,12 +27,7 @@ def test_decoding_gives_back_what_was_encoded(data: bytes) -> None:
 @given(st.text(alphabet=st.characters(max_codepoint=0x17F) | st.sampled_from("-_+/=Aa0\n")))
 def test_a_text_that_is_read_is_the_only_one_for_its_value(text: str) -> None:
     """Either a text is refused, or encoding its value gives exactly that text."""
-    try:
-        data = base64url.decode(text)
-    except ValueError:
-        return
-
-    assert base64url.encode(data) == text
+    assert not _is_read(text) or base64url.encode(base64url.decode(text)) == text
 
 
 @pytest.mark.parametrize("before", ["", "A", "AA", "AAA"])
@@ -61,6 +56,7 @@ def _is_read(text: str) -> bool:
     "text",
     [
         *("A", "AAAAA", "QQ=", "QQ==", "QR", "QUJ", "QUI=", "=", "===="),
+        *("QQ\n\n\n\nQQ", "QQ    QQ", "QQ****QQ", "QQ\0\0\0\0QQ", "QQ==QQQQ", "QUI=QUJD"),
         *("+w", "/w", " QQ", "QQ ", "QQ\n", "Q\nQ", "QQ\0", "Q*", "Q=Q", "QQ.QQ"),
         *("\uff21\uff21", "\u0410A", "\u0661A", "\ud800A", "Q\u200bQ"),
     ],
