@@ -28,13 +28,13 @@ from .clients import AT_ONCE, PAST_WINDOW, Client, Crowd
 
 CALLS: Final = {
     "check of a token seen before": 7,
-    "check of another one": 21,
+    "check of another one": 19,
     "turn in memory": 94,
-    "echo in memory": 63,
+    "echo in memory": 62,
     "turn on PostgreSQL": 120,
     "turn on PostgreSQL, one of 64 at once": 73.8,
-    "turn over HTTP, in memory": 143,
-    "check over HTTP": 59,
+    "turn over HTTP, in memory": 142,
+    "check over HTTP": 56,
 }
 TOLERANCE: Final = 0.05
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
-from string import ascii_letters, digits
 from typing import Final
 
 __all__ = ["decode", "encode"]
 
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
-_LAST: Final = (ascii_letters + digits + "-_", "", "AQgw", "AEIMQUYcgkosw048")
+_ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_LAST: Final = (_ALPHABET, "", _ALPHABET[::16], _ALPHABET[::4])
 """Characters that a text may end with, by its length modulo 4: the last one's spare bits are 0."""
 
 
@@ -25,7 +25,8 @@ def decode(text: str) -> bytes:
     Raises:
         ValueError: ``text`` has another alphabet, padding, or an ending that is not canonical.
     """
-    if "+" in text or "/" in text or text[-1:] not in _LAST[len(text) % 4]:
+    data = text.encode("ascii")
+    if b"+" in data or b"/" in data or text[-1:] not in _LAST[len(text) % 4]:
         raise ValueError("not canonical base64url")
-    padded = text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4)
+    padded = data.translate(_FROM_URL) + b"=" * (-len(text) % 4)
     return a2b_base64(padded, strict_mode=True)
