@@ -26,7 +26,7 @@ def decode(text: str) -> bytes:
         ValueError: ``text`` has another alphabet, padding, or an ending that is not canonical.
     """
     data = text.encode("ascii")
-    if b"+" in data or b"/" in data or text[-1:] not in _LAST[len(text) % 4]:
+    if "+" in text or "/" in text or text[-1:] not in _LAST[len(text) % 4]:
         raise ValueError("not canonical base64url")
     padded = data.translate(_FROM_URL) + b"=" * (-len(text) % 4)
     return a2b_base64(padded, strict_mode=True)
