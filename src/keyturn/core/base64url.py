@@ -8,7 +8,6 @@ from typing import Final
 __all__ = ["decode", "encode"]
 
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
-_FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _LAST: Final = (_ALPHABET, "", _ALPHABET[::16], _ALPHABET[::4])
 """Characters that a text may end with, by its length modulo 4: the last one's spare bits are 0."""
@@ -25,8 +24,7 @@ def decode(text: str) -> bytes:
     Raises:
         ValueError: ``text`` has another alphabet, padding, or an ending that is not canonical.
     """
-    data = text.encode("ascii")
+    standard = text.replace("-", "+").replace("_", "/")
     if "+" in text or "/" in text or text[-1:] not in _LAST[len(text) % 4]:
         raise ValueError("not canonical base64url")
-    padded = data.translate(_FROM_URL) + b"=" * (-len(text) % 4)
-    return a2b_base64(padded, strict_mode=True)
+    return a2b_base64(standard + "=" * (-len(text) % 4), strict_mode=True)

@@ -7,6 +7,7 @@ until the last token that it signed has ended.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -77,8 +78,10 @@ class SigningKey(VerifyingKey):
 
     def sign(self, data: bytes) -> bytes:
         """The signature of ``data``, as RFC 7518, section 3, and RFC 8037 lay it out."""
-        signature = self.private_key.sign(data, *self._scheme)
-        if self.algorithm != "ES256":
+        if isinstance(self.private_key, ed25519.Ed25519PrivateKey):
+            return self.private_key.sign(data)
+        signature = self.private_key.sign(sha256(data).digest(), *self._scheme)
+        if self.algorithm == "RS256":
             return signature
         r, s = utils.decode_dss_signature(signature)
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
@@ -155,13 +158,16 @@ def _thumbprint(members: dict[str, str]) -> str:
 _Kind = tuple[dict[str, str], Callable[[bytes, bytes], bool], tuple[Any, ...]]
 """Members of the JWK, a check of signatures, and what signing takes besides the data."""
 
+_HASHED: Final = utils.Prehashed(SHA256())
+"""By ``hashlib``, as ``cryptography`` makes an object anew for each hash, which costs more."""
+
 
 def _es256(public_key: PublicKey) -> _Kind:
     if not isinstance(public_key, ec.EllipticCurvePublicKey) or not isinstance(
         public_key.curve, ec.SECP256R1
     ):
         raise ConfigurationError("signing_algorithm", "ES256 needs a key on P-256")
-    scheme = ec.ECDSA(SHA256())
+    scheme = ec.ECDSA(_HASHED)
     numbers = public_key.public_numbers()
     x, y = (base64url.encode(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
 
@@ -169,7 +175,8 @@ def _es256(public_key: PublicKey) -> _Kind:
         if len(signature) != 64:
             return False
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-        return _holds(public_key.verify, utils.encode_dss_signature(r, s), data, scheme)
+        encoded = utils.encode_dss_signature(r, s)
+        return _holds(public_key.verify, encoded, sha256(data).digest(), scheme)
 
     return {"crv": "P-256", "kty": "EC", "x": x, "y": y}, verify, (scheme,)
 
@@ -188,11 +195,11 @@ def _eddsa(public_key: PublicKey) -> _Kind:
 def _rs256(public_key: PublicKey) -> _Kind:
     if not isinstance(public_key, rsa.RSAPublicKey) or public_key.key_size < _LEAST_RSA_BITS:
         raise ConfigurationError("signing_algorithm", f"RS256 needs RSA of {_LEAST_RSA_BITS} bits")
-    scheme = padding.PKCS1v15(), SHA256()
+    scheme = padding.PKCS1v15(), _HASHED
     numbers = public_key.public_numbers()
 
     def verify(signature: bytes, data: bytes) -> bool:
-        return _holds(public_key.verify, signature, data, *scheme)
+        return _holds(public_key.verify, signature, sha256(data).digest(), *scheme)
 
     return {"e": _unsigned(numbers.e), "kty": "RSA", "n": _unsigned(numbers.n)}, verify, scheme
 

@@ -77,7 +77,7 @@ def is_sid(text: str) -> bool:
     """Whether ``text`` has the form of a session's id: what has not, names no session."""
     try:
         return len(base64url.decode(text)) == 16
-    except (AttributeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return False
 
 
