@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from msgspec.structs import replace
 
-from .core.access_token import AccessToken, check_signature, said_by
+from .core.access_token import AccessToken, check_signature, parts_of, said_by
 from .core.cutoffs import CutoffView
 from .core.errors import AccessTokenExpired, AccessTokenInvalid, AccessTokenRevoked
 from .core.keyring import VerifyingKey
@@ -87,12 +87,13 @@ class Verifier:
         return _for_the_caller(access) if access.claims.extra else access
 
     def _read_anew(self, token: str) -> AccessToken:
+        parts = parts_of(token)
         digest = sha256(token.encode("ascii")).digest()
         if not self._signed.get(digest):
-            check_signature(token, self._keys)
+            check_signature(parts, self._keys)
             self._signed.put(digest, True)
         return said_by(
-            token, issuer=self._issuer, audience=self._audience, longest_ttl=self._longest_ttl
+            parts, issuer=self._issuer, audience=self._audience, longest_ttl=self._longest_ttl
         )
 
 

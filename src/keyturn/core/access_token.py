@@ -24,10 +24,12 @@ __all__ = [
     "LONGEST_TOKEN",
     "RESERVED",
     "AccessToken",
+    "Parts",
     "check_claims",
     "check_signature",
     "check_size",
     "mint",
+    "parts_of",
     "said_by",
 ]
 
@@ -42,6 +44,10 @@ RESERVED: Final = frozenset(
     | {"username", "email", "fullname", "permissions"}
 )
 """Names that the application's own claims cannot take."""
+
+
+Parts = tuple[str, str, str]
+"""Of a token, as they stand between its dots."""
 
 
 class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,28 +171,38 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, inner), default=0) if isinstance(value, dict | list) else 0
 
 
-def check_signature(token: str, keys: Mapping[str, VerifyingKey]) -> None:
-    """Refuse a token that none of the ``keys``, by the header that each writes, has signed.
+def parts_of(token: str) -> Parts:
+    """Header, payload and signature, as they are written.
 
     Raises:
-        ValueError: it has not; nor has the text the form of a token.
+        ValueError: it has not the form of a token.
     """
     if len(token) > LONGEST_TOKEN:
         raise ValueError("too long")
-    header, _, signature = token.split(".")
-    signed = token[: -len(signature) - 1]
+    header, payload, signature = token.split(".")
+    return header, payload, signature
+
+
+def check_signature(parts: Parts, keys: Mapping[str, VerifyingKey]) -> None:
+    """Refuse what none of the ``keys``, by the header that each writes, has signed.
+
+    Raises:
+        ValueError: none has.
+    """
+    header, payload, signature = parts
+    signed = f"{header}.{payload}".encode("ascii")
     key = keys.get(header)
-    if key is None or not key.verify(base64url.decode(signature), signed.encode("ascii")):
+    if key is None or not key.verify(base64url.decode(signature), signed):
         raise ValueError("not signed by us")
 
 
-def said_by(token: str, *, issuer: str, audience: str, longest_ttl: int) -> AccessToken:
+def said_by(parts: Parts, *, issuer: str, audience: str, longest_ttl: int) -> AccessToken:
     """What a token says whose signature was found good.
 
     Raises:
         ValueError: it was not made for this, or not as we make them.
     """
-    payload, extra = _decode(base64url.decode(token.split(".")[1]))
+    payload, extra = _decode(base64url.decode(parts[1]))
     if payload.iss != issuer or payload.aud != audience:
         raise ValueError("not of this issuer for this audience")
     if not 0 < payload.exp - payload.iat <= longest_ttl:
