@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -16,6 +17,7 @@ __all__ = [
     "MEANINGS",
     "MISCONFIGURED",
     "UNAVAILABLE",
+    "complain",
     "complaint",
     "exit_code",
     "told",
@@ -62,3 +64,12 @@ def complaint(code: str, sentence: str, *, as_json: bool) -> str:
     if as_json:
         return json.dumps({"error": {"code": code, "message": sentence}})
     return f"Error: {sentence}"
+
+
+def complain(error: KeyturnError, *, as_json: bool) -> int:
+    """Say on standard error why a process ends, in one write: others may be writing there at once,
+    and their lines would run into each other. Returns the exit code.
+    """
+    code = exit_code(error)
+    sys.stderr.write(f"{complaint(error.code, told(error), as_json=as_json)}\n")
+    return code

@@ -30,7 +30,7 @@ from keyturn.integrations.asgi import App
 from .assembly import application, prepare
 from .connections import SECONDS_IDLE, Connection, raise_file_limit
 from .counting import count_together, forget_worker, take_seat
-from .exits import MISCONFIGURED, complaint, exit_code, told
+from .exits import MISCONFIGURED, complain
 from .settings import Settings, unknown_proxy
 from .stopping import STOPS, end_when_told, unless_stopped
 
@@ -246,8 +246,7 @@ def _fork(
     except SystemExit:
         code = 0
     except KeyturnError as error:
-        code = exit_code(error)
-        print(complaint(error.code, told(error), as_json=as_json), file=sys.stderr)  # noqa: T201
+        code = complain(error, as_json=as_json)
     except BaseException:
         log.exception("worker failed")
     finally:
