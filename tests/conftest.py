@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +44,12 @@ def keyturn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         "users", "add", "ada", "ada@example.com", "Ada L", "--password-stdin", typed=PASSWORD
     )
     return command
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What lives as long as the run is looked through no more for garbage, which took longer and
+    longer.
+    """
+    gc.collect()
+    gc.freeze()

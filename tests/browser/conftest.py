@@ -8,8 +8,9 @@ from playwright.async_api import Browser
 from tests.browser.support import Person, Place, chromium, person, place
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="package")
 async def browser() -> AsyncIterator[Browser]:
+    """For these tests, and closed after them: it is not idle when nobody asks it for anything."""
     async with chromium() as running:
         yield running
 
