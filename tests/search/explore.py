@@ -106,7 +106,7 @@ def explore(machine: Machine[W], *, most_exchanges: int = UNLIMITED) -> Outcome:
                     failure = tell(_replay(machine, choices))
                     exchanges += another_exchange
                     return Outcome(len(origins), frozenset(verdicts), failure, exchanges)
-                if step.world is None:
+                if step.world is None or step.world in origins:
                     continue
                 reached = machine.canonical(step.world)
                 if reached not in origins:
