@@ -117,10 +117,6 @@ class _Turn(msgspec.Struct, frozen=True, eq=False):
     swap: Swap
 
 
-_Moment = tuple[int, int]
-"""Unix time in seconds, and until when issued tokens are void."""
-
-
 class _EndOfAll(msgspec.Struct, frozen=True):
     """That all sessions of a user but ``keep`` are to end, and why."""
 
@@ -553,38 +549,16 @@ class Sessions:
             return error
 
     async def _turn_all(self, turns: Sequence[_Turn]) -> list[_Outcome]:
-        """While the store writes, the tokens are signed that will be handed out if it has."""
-        made: dict[_Moment, list[Tokens | None]] = {}
-        soon = asyncio.get_running_loop().call_soon(self._make_ahead, turns, made)
         won = await self._swap_all([turn.swap for turn in turns])
-        soon.cancel()
-        ahead = made.get(self._moment()) or [None] * len(turns)
-        return list(map(self._turned, turns, won, ahead))
+        return [self._turned(turn, each) for turn, each in zip(turns, won, strict=True)]
 
-    def _moment(self) -> _Moment:
-        """What tokens that are made now have in common; made in another one, they are stale."""
-        return self.now(), self._cutoffs.issued_until
-
-    def _make_ahead(self, turns: Sequence[_Turn], made: dict[_Moment, list[Tokens | None]]) -> None:
-        moment = self._moment()
-        made[moment] = [self._made_ahead(turn) for turn in turns]
-
-    def _made_ahead(self, turn: _Turn) -> Tokens | None:
-        session = turn.decision.session
-        if session is None or turn.decision.handed_out is None:
-            return None
-        try:
-            return self._made(turn.exchange, turn.decision, session)
-        except Exception:  # noqa: BLE001  if it was written, it is met again, and told
-            return None
-
-    def _turned(self, turn: _Turn, won: object, ahead: Tokens | None) -> _Outcome:
+    def _turned(self, turn: _Turn, won: object) -> _Outcome:
         if isinstance(won, StoreUnavailable):
             return self._answer_if_written(turn, won) if self._is_single_use else won
         if not won:
             return self._exchange_alone(turn.exchange)
         try:
-            return self._answer(turn.exchange, turn.decision, ahead)
+            return self._answer(turn.exchange, turn.decision)
         except Exception as error:  # noqa: BLE001  as above
             return error
 
@@ -613,16 +587,12 @@ class Sessions:
         except StoreUnavailable as error:
             return [error] * len(turns)
 
-    def _answer(
-        self, exchange: _Exchange, decision: Decision, ahead: Tokens | None = None
-    ) -> _Outcome:
-        """What the client is answered, now that what was to be written is: of tokens those that
-        were made ``ahead``, if they were.
-        """
+    def _answer(self, exchange: _Exchange, decision: Decision) -> _Outcome:
+        """What the client is answered, now that what was to be written is."""
         session = self._judged_session(exchange, decision)
         if self._cutoff_above(session) is not None:
             return self._hand_out_above_cutoff(exchange, decision, session)
-        return self._hand_out(exchange, decision, session, ahead)
+        return self._hand_out(exchange, decision, session)
 
     async def _exchange_alone(self, exchange: _Exchange) -> Tokens:
         """Until the row is, when that is carried out, as it was when it was judged."""
@@ -687,23 +657,14 @@ class Sessions:
     ) -> Tokens:
         return self._hand_out(exchange, decision, await self._above_cutoff(session))
 
-    def _hand_out(
-        self,
-        exchange: _Exchange,
-        decision: Decision,
-        session: Session,
-        ahead: Tokens | None = None,
-    ) -> Tokens:
-        tokens = ahead or self._made(exchange, decision, session)
-        self._check_in_time(exchange.began)
-        return tokens
-
-    def _made(self, exchange: _Exchange, decision: Decision, session: Session) -> Tokens:
+    def _hand_out(self, exchange: _Exchange, decision: Decision, session: Session) -> Tokens:
         generation = decision.handed_out or 0
         echoed = generation == exchange.presented.generation
         refresh = exchange.token if echoed else self._mint_refresh(session, generation)
         again = decision.verdict in _SAID_BEFORE
-        return self._tokens(session, refresh, echoed=echoed, again=again)
+        tokens = self._tokens(session, refresh, echoed=echoed, again=again)
+        self._check_in_time(exchange.began)
+        return tokens
 
     def _cutoff_above(self, session: Session) -> Cutoff | None:
         """The cutoff that voids claims of the session's version, if there is one."""

@@ -29,11 +29,11 @@ from .clients import AT_ONCE, PAST_WINDOW, Client, Crowd
 CALLS: Final = {
     "check of a token seen before": 7,
     "check of another one": 20,
-    "turn in memory": 98,
-    "echo in memory": 63,
-    "turn on PostgreSQL": 129,
-    "turn on PostgreSQL, one of 64 at once": 75.9,
-    "turn over HTTP, in memory": 146,
+    "turn in memory": 94,
+    "echo in memory": 62,
+    "turn on PostgreSQL": 120,
+    "turn on PostgreSQL, one of 64 at once": 73.8,
+    "turn over HTTP, in memory": 142,
     "check over HTTP": 57,
 }
 TOLERANCE: Final = 0.05

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, cast
-from unittest.mock import Mock
 
 import pytest
 from msgspec.structs import replace
 
 from keyturn import sessions as sessions_module
-from keyturn.core import access_token
 from keyturn.core.errors import (
     AccessTokenInvalid,
     AccessTokenRevoked,
@@ -1207,128 +1205,6 @@ async def test_an_end_in_the_middle_of_an_exchange_is_not_lost(
 
     with pytest.raises(SessionRevoked):
         await sessions.refresh(tokens.refresh_token)
-
-
-def takes_turns(meddling: Meddling, then: Callable[[], Awaitable[object]]) -> None:
-    """Make the next swap last some turns of the event loop, and ``then`` happen before its end."""
-
-    async def take_turns() -> None:
-        for _ in range(3):
-            await asyncio.sleep(0)
-        await then()
-
-    meddling.after("swap", take_turns)
-
-
-@pytest.fixture
-def minted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Access tokens, as they are signed."""
-    tokens: list[str] = []
-
-    def mint(*arguments: Any) -> str:
-        tokens.append(access_token.mint(*arguments))
-        return tokens[-1]
-
-    monkeypatch.setattr(sessions_module, "access_token", Mock(wraps=access_token, mint=mint))
-    return tokens
-
-
-async def test_tokens_are_signed_once_and_while_their_turn_is_written(
-    sessions: Sessions, meddling: Meddling, minted: list[str]
-) -> None:
-    tokens = await sessions.create("ada")
-    before_the_end: list[str] = []
-
-    async def look() -> None:
-        before_the_end.extend(minted[1:])
-
-    takes_turns(meddling, look)
-
-    answer = await sessions.refresh(tokens.refresh_token)
-
-    assert [answer.access_token] == before_the_end == minted[1:]
-
-
-async def test_tokens_made_ahead_of_a_turn_that_was_not_written_are_handed_to_nobody(
-    store: Store, meddling: Meddling, clock: Clock, minted: list[str]
-) -> None:
-    """C4: another process ended the session meanwhile, which this one has not learnt yet."""
-    async with loaded(store, clock) as one, loaded(store, clock) as other:
-        tokens = await one.create("ada")
-
-        async def faster() -> None:
-            for _ in range(3):
-                await asyncio.sleep(0)
-            await other.logout(tokens.refresh_token)
-
-        meddling.before("swap", faster)
-
-        with pytest.raises(SessionRevoked):
-            await one.refresh(tokens.refresh_token)
-        assert len(minted) == 2  # at the sign-in, and ahead
-
-
-async def test_a_token_signed_ahead_in_another_second_is_signed_anew(
-    sessions: Sessions, meddling: Meddling, clock: Clock
-) -> None:
-    """Else it would end before the client is told that it does."""
-    tokens = await sessions.create("ada")
-    takes_turns(meddling, lambda: clock.sleeping(1))
-
-    answer = await sessions.refresh(tokens.refresh_token)
-
-    assert sessions.verify(answer.access_token).issued_at == sessions.now()
-
-
-async def test_a_token_signed_ahead_of_an_emergency_cutoff_is_signed_anew(
-    sessions: Sessions, meddling: Meddling
-) -> None:
-    """Nobody is handed what is void already."""
-    tokens = await sessions.create("ada")
-    takes_turns(meddling, sessions.void_all)
-
-    answer = await sessions.refresh(tokens.refresh_token)
-
-    assert accepts(sessions, answer.access_token)
-
-
-async def test_a_token_signed_ahead_of_a_change_of_claims_is_signed_anew(
-    sessions: Sessions, meddling: Meddling
-) -> None:
-    tokens = await sessions.create("ada", Claims(username="old"))
-    takes_turns(meddling, lambda: sessions.set_claims("ada", Claims(username="new")))
-
-    answer = await sessions.refresh(tokens.refresh_token)
-
-    assert sessions.verify(answer.access_token).claims.username == "new"
-
-
-async def test_a_token_signed_ahead_of_a_logout_is_not_handed_out(
-    sessions: Sessions, meddling: Meddling
-) -> None:
-    tokens = await sessions.create("ada")
-    takes_turns(meddling, lambda: sessions.logout(tokens.refresh_token))
-
-    with pytest.raises(SessionRevoked):
-        await sessions.refresh(tokens.refresh_token)
-
-
-async def test_what_cannot_be_signed_ahead_is_written_and_told(
-    sessions: Sessions, meddling: Meddling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """C12: to who waits for it and nobody else; the fault is ours, and the next try is a replay."""
-    tokens = await sessions.create("ada")
-    unhandled: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, error: unhandled.append(error))
-    takes_turns(meddling, lambda: asyncio.sleep(0))
-    with monkeypatch.context() as failing:
-        failing.setattr(access_token, "mint", Mock(side_effect=OSError("no entropy")))
-
-        with pytest.raises(OSError, match="no entropy"):
-            await sessions.refresh(tokens.refresh_token)
-
-    assert generation(await sessions.refresh(tokens.refresh_token), sessions) == 1
-    assert unhandled == []
 
 
 async def test_a_store_that_lost_a_change_of_claims_never_hands_out_a_void_token(
