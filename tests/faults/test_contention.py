@@ -52,8 +52,7 @@ async def test_transactions_that_have_to_yield(stage: RunningStage, database: st
 
     print(f"{them}; {yielded} transactions yielded; {dict(found)}")
     assert yielded >= 5
-    assert them.met.keys() <= {"200", "503"}
-    assert them.met["503"] <= yielded // 4  # whom a slow machine kept, as it may at any time
+    assert them.met.keys() == {"200"}
     assert {client.log_out_met for client in clients[:10]} == {"200"}
     assert found == {"living": CLIENTS - 10, "logged out": 10}
 
