@@ -24,6 +24,7 @@ from tests.server.processes import (
     KEYTURN,
     PATIENCE,
     clean_environment,
+    is_asleep,
     register,
     run_keyturn,
     serving,
@@ -203,6 +204,8 @@ def test_at_a_terminal_ctrl_c_ends_the_question_at_once(keyturn: Command) -> Non
     try:
         while "Password: " not in screen:
             screen += os.read(terminal, 1024).decode()
+        # A signal between Python's last look for one and its read would wait for the next key.
+        until(lambda: is_asleep(asking.pid))
         os.write(terminal, b"\x03")
         code = asking.wait(PATIENCE)
         while "Aborted!" not in screen:

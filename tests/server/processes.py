@@ -116,10 +116,21 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def is_running(pid: int) -> bool:
+    return _state(pid) not in {"", "Z"}
+
+
+def is_asleep(pid: int) -> bool:
+    """Its first thread waits for something, as for a key at the terminal."""
+    return _state(pid) == "S"
+
+
+def _state(pid: int) -> str:
+    """The letter that the kernel gives it, proc(5); none when it is gone."""
     try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
-        return False
+        return ""
+    return status.partition("\nState:\t")[2][:1]
 
 
 def register(client: httpx.Client) -> None:
