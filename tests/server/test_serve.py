@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from keyturn.server.run import _Worker
+from keyturn.server.supervising import _Worker
 
 from .processes import (
     KEYTURN,
