@@ -13,8 +13,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from keyturn.server.supervising import _Worker
-
 from .processes import (
     KEYTURN,
     PATIENCE,
@@ -88,18 +86,6 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         answer = httpx.get(f"{server.url}/readyz")
 
     assert answer.status_code == 200
-
-
-def test_a_worker_that_ends_at_once_is_tried_ever_less() -> None:
-    """Until one has worked for a while."""
-    worker = _Worker(seat=0, begins_at=0)
-    pauses = []
-    for _ in range(7):
-        worker = worker.successor(worker.begins_at + 0.5)
-        pauses.append(worker.pause)
-
-    assert pauses == [1, 2, 4, 8, 16, 30, 30]
-    assert worker.successor(worker.begins_at + 1).pause == 0
 
 
 def test_a_worker_that_pauses_holds_up_nobody(tmp_path: Path) -> None:

@@ -66,10 +66,8 @@ def complaint(code: str, sentence: str, *, as_json: bool) -> str:
     return f"Error: {sentence}"
 
 
-def complain(error: KeyturnError, *, as_json: bool) -> int:
+def complain(error: KeyturnError, *, as_json: bool) -> None:
     """Say on standard error why a process ends, in one write: others may be writing there at once,
-    and their lines would run into each other. Returns the exit code.
+    and their lines would run into each other.
     """
-    code = exit_code(error)
     sys.stderr.write(f"{complaint(error.code, told(error), as_json=as_json)}\n")
-    return code

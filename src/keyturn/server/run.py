@@ -9,8 +9,10 @@ import json
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -21,9 +23,10 @@ from keyturn.integrations.asgi import App
 from .assembly import application, prepare
 from .connections import SECONDS_IDLE, Connection, raise_file_limit
 from .counting import count_together
+from .exits import DONE, FAILED
 from .settings import Settings, unknown_proxy
 from .stopping import STOPS, end_when_told, unless_stopped
-from .supervising import hold_back_signals, supervise
+from .supervising import Beat, hold_back_signals, supervise
 
 __all__ = ["listen", "serve"]
 
@@ -31,6 +34,7 @@ log = logging.getLogger("keyturn")
 
 _SECONDS_TO_FINISH: Final = 8
 """For requests in flight when a stop is asked for; containers are given ten as a rule."""
+_SECONDS_BETWEEN_BEATS: Final = 1
 _BACKLOG: Final = 2048
 _M_MMAP_THRESHOLD: Final = -3  # as malloc.h has it
 _LARGE_BLOCK: Final = 1 << 20
@@ -67,19 +71,33 @@ def serve(
         log.warning(advice)
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    print(json.dumps({"url": url}) if as_json else f"Keyturn listens on {url}", flush=True)  # noqa: T201
+    _say(json.dumps({"url": url}) if as_json else f"Keyturn listens on {url}")
     count_together(settings, workers)
-    if workers > 1:
-        return supervise(lambda: _work(settings, listener), listener, workers, as_json=as_json)
-    _work(settings, listener)
-    return 0
+    work = partial(_work, settings, listener)
+    try:
+        if workers > 1:
+            return supervise(work, listener, workers, as_json=as_json)
+        work()
+    except OSError:  # no file of ours, which would be of no use next time either
+        log.exception("the server failed")
+        return FAILED
+    return DONE
 
 
-def _work(settings: Settings, listener: socket.socket) -> None:
+def _say(line: str) -> None:
+    """Where nobody reads, or the disk of the log is full, users are kept signed in all the same."""
+    try:
+        print(line, flush=True)  # noqa: T201
+    except OSError as error:
+        log.warning("standard output cannot be written: %s", error.strerror)
+        sys.stdout = None  # else it is tried again at the end
+
+
+def _work(settings: Settings, listener: socket.socket, beat: Beat | None = None) -> None:
     _give_memory_back()
     raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_answer(settings, listener))
+        runner.run(_answer(settings, listener, beat))
 
 
 def _give_memory_back() -> None:
@@ -117,7 +135,11 @@ class _Server(uvicorn.Server):
             end_when_told()
 
 
-async def _answer(settings: Settings, listener: socket.socket) -> None:
+async def _answer(settings: Settings, listener: socket.socket, beat: Beat | None) -> None:
+    async def notify() -> None:
+        if beat:
+            beat()
+
     async with AsyncExitStack() as stack:
         app = await unless_stopped(stack.enter_async_context(application(settings)))
         config = uvicorn.Config(
@@ -132,6 +154,8 @@ async def _answer(settings: Settings, listener: socket.socket) -> None:
             backlog=_BACKLOG,
             timeout_keep_alive=SECONDS_IDLE,
             timeout_graceful_shutdown=_SECONDS_TO_FINISH,
+            callback_notify=notify,
+            timeout_notify=_SECONDS_BETWEEN_BEATS,
         )
         _collect_rarely()
         await _Server(config, app).serve(sockets=[listener])
