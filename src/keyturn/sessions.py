@@ -414,11 +414,11 @@ class Sessions:
         self._access_span(session, session.created_at)
         if epoch is None:
             epoch = await self.user_epoch(user_id)
-        older = None if replaces is None else await self._sid_of_refresh(replaces)
+        older = None if replaces is None else await self._session_of_refresh(replaces)
         ended = await self.store.add(
             session,
             limit=self.policy.max_sessions,
-            replaces=older,
+            replaces=older.sid if older else None,
             epoch=epoch,
             tokens_until=self._tokens_until(session.created_at),
         )
@@ -709,24 +709,28 @@ class Sessions:
             StoreUnavailable: some may live still.
         """
         self._require_own_loop()
-        named = [await self._sid_of(token) for token in tokens]
-        return await self._end([sid for sid in dict.fromkeys(named) if sid], EndReason.LOGGED_OUT)
+        named = [await self._session_of(token) for token in tokens]
+        # Whoever comes again and again with tokens of what has ended is to cost no writing.
+        living = [session.sid for session in named if session and session.ended_at is None]
+        return await self._end([*dict.fromkeys(living)], EndReason.LOGGED_OUT)
 
-    async def _sid_of(self, token: str) -> str | None:
+    async def _session_of(self, token: str) -> Session | None:
         try:
             access = self._verifier.read(token)
         except AccessTokenInvalid:
-            return await self._sid_of_refresh(token)
-        return access.sid if self.now() < access.issued_at + self.cutoff_ttl else None
+            return await self._session_of_refresh(token)
+        if self.now() >= access.issued_at + self.cutoff_ttl:
+            return None
+        return await self._gets.submit(access.sid)
 
-    async def _sid_of_refresh(self, token: str) -> str | None:
+    async def _session_of_refresh(self, token: str) -> Session | None:
         try:
             presented = refresh_token.parse(self.secrets, token)
             session = await self._gets.submit(presented.sid)
             _check_genuine(presented, session)
         except RefreshTokenInvalid:
             return None
-        return None if session is None else session.sid
+        return session
 
     async def revoke(
         self,
@@ -734,8 +738,8 @@ class Sessions:
         *,
         user_id: str | None = None,
         reason: EndReason = EndReason.REVOKED_BY_ADMIN,
-    ) -> None:
-        """End one session; if it has ended already, nothing changes.
+    ) -> bool:
+        """End one session; if it has ended already, nothing changes. Says whether this call did.
 
         Args:
             sid: from anywhere, also a stranger.
@@ -749,7 +753,7 @@ class Sessions:
         session = await self._gets.submit(sid) if refresh_token.is_sid(sid) else None
         if session is None or user_id not in (None, session.user_id):
             raise SessionUnknown
-        await self._end([sid], reason)
+        return session.ended_at is None and bool(await self._end([sid], reason))
 
     async def revoke_all(
         self,

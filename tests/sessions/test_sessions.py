@@ -699,6 +699,19 @@ async def test_logging_out_tells_what_it_ended(sessions: Sessions) -> None:
     assert await sessions.logout(one.refresh_token) == []
 
 
+async def test_what_has_ended_is_ended_no_more(clock: Clock) -> None:
+    """A token of it that comes a thousand times writes nothing, and waits for no writer."""
+    store = Meddling(MemoryStore())
+    async with loaded(store, clock) as sessions:
+        ended = await sessions.create("ada")
+        told = [await sessions.revoke(ended.session.sid) for _ in range(2)]
+        for token in (ended.access_token, ended.refresh_token):
+            await sessions.logout(token)
+
+    assert told == [True, False]
+    assert store.calls.count("end") == 1
+
+
 async def test_an_expired_access_token_still_logs_out_while_cutoffs_are_kept(
     sessions: Sessions, clock: Clock
 ) -> None:

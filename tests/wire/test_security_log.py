@@ -177,6 +177,18 @@ async def test_a_logout_that_ended_nothing_is_not_told(
     assert told(caplog) == [f"logout sid={first.session.sid} address=192.0.2.1"]
 
 
+async def test_a_session_is_told_to_be_revoked_once(
+    here: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H3: whoever asks again changes nothing, and the log can be believed."""
+    tokens, other = await here.log_in(), await here.log_in()
+    path = f"/sessions/{other.session.sid}"
+    answers = [await here.ask("DELETE", path, bearer=tokens.access_token) for _ in range(2)]
+
+    assert [answer.status for answer in answers] == [200, 200]
+    assert [line.partition(" ")[0] for line in told(caplog)] == ["session_revoked"]
+
+
 async def test_no_token_and_no_password_is_ever_logged(
     here: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -171,8 +171,9 @@ class Handlers:
     async def _revoke_session(self, request: Request, _: shapes.NoFields) -> Response:
         caller = self._caller(request)
         sid = request.path.rpartition("/")[2]
-        await self._sessions.revoke(sid, user_id=caller.user_id, reason=EndReason.REVOKED_BY_USER)
-        record("session_revoked", user=caller.user_id, sid=sid, address=self._address(request))
+        user_id, reason = caller.user_id, EndReason.REVOKED_BY_USER
+        if await self._sessions.revoke(sid, user_id=user_id, reason=reason):
+            record("session_revoked", user=user_id, sid=sid, address=self._address(request))
         return success(shapes.NoFields(), "Session ended")
 
     async def _logout_others(self, request: Request, _: shapes.NoFields) -> Response:
