@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from tests.faults.clients import crowd
 from tests.faults.disks import Disk, small_disk
 from tests.faults.stage import engine_on, on_stage
 from tests.postgresql import Server
-from tests.server.processes import serving, until
+from tests.server.processes import run_keyturn, serving, until
 
 CLIENTS = 200
 PER_SECOND = 40
@@ -53,6 +54,26 @@ async def test_a_full_disk_of_sqlite(tmp_path: Path) -> None:
     assert met_by_readers == {"200"}
     assert [client.log_out_met for client in clients[:6]] == ["503"] * 3 + ["200"] * 3
     assert found == {"living": CLIENTS - 3, "logged out": 3}
+
+
+def test_a_backup_that_finds_no_room_is_not_called_damaged(tmp_path: Path) -> None:
+    """C12: whoever believed it would throw it away; and no half of a copy is left."""
+    backup, data = tmp_path / "backup", tmp_path / "data"
+    made = [run_keyturn(tmp_path, *command) for command in (["init"], ["backup", str(backup)])]
+    with small_disk(1, tmp_path / "disk") as disk:
+        elsewhere = {"KEYTURN_DATA_DIR": str(disk.folder / "data")}
+        (disk.folder / "data").mkdir()
+        shutil.copy(data / "secret", disk.folder / "data")
+        disk.fill()
+        left = {*disk.folder.rglob("*")}
+        backed_up = run_keyturn(tmp_path, "backup", str(disk.folder / "backup"))
+        restored = run_keyturn(tmp_path, "restore", str(backup), **elsewhere)
+        left_then = {*disk.folder.rglob("*")}
+
+    assert [command.returncode for command in made] == [0, 0]
+    assert backed_up.stderr == f"Error: {disk.folder}: No space left on device\n"
+    assert restored.stderr == f"Error: {disk.folder / 'data'}: No space left on device\n"
+    assert left == left_then
 
 
 @pytest.fixture

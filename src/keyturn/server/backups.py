@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import os
 import re
 import tempfile
@@ -46,6 +47,7 @@ async def back_up(settings: Settings, target: Path) -> None:
     Raises:
         ConfigurationError: there is no such database, or it is a file that is damaged; ``target``
             exists or cannot be written; or a program of PostgreSQL's is missing or refuses.
+        OSError: there is no room for ``target``.
         StoreUnavailable: the database does not answer.
     """
     with _new_file(target) as draft:
@@ -72,6 +74,7 @@ async def restore(settings: Settings, backup: Path, *, secret_lost: bool = False
     Raises:
         ConfigurationError: the backup is none, the secrets do not open its keys, the database file
             is in use, or a program of PostgreSQL's is missing or refuses. All is as it was.
+        OSError: there is no room for another copy beside the database. All is as it was.
         StoreUnavailable: the database does not answer. All is as it was.
     """
     file = file_of(settings)
@@ -94,8 +97,11 @@ def _copy(file: Path, draft: Path) -> None:
         closing(connect_to_read(file)) as source,
         closing(apsw.Connection(str(draft))) as copy,
     ):
-        with copy.backup("main", source, "main") as backup:
-            backup.step(-1)  # all at once: a reader, for whom no writer waits
+        try:
+            with copy.backup("main", source, "main") as backup:
+                backup.step(-1)  # all at once: a reader, for whom no writer waits
+        except apsw.FullError:  # nothing is written where it is copied from
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft.parent)) from None
         if copy.pragma("quick_check") != "ok":
             raise apsw.CorruptError
 
