@@ -127,6 +127,7 @@ def test_a_value_that_cannot_be_read_is_refused_by_name(name: str, text: str, ad
         ("KEYTURN_ACESS_TTL", "did you mean KEYTURN_ACCESS_TTL?"),
         ("KEYTURN_access_ttl", "there is no such setting"),
         ("KEYTURN_METRICS", "there is no such setting"),
+        ("KEYTURN_SERVICE_HOSTS", "there is no such setting"),
         ("KEYTURN_ZZZ", "`keyturn serve --help` lists them"),
     ],
 )
@@ -136,6 +137,23 @@ def test_an_unknown_variable_is_refused(name: str, advice: str) -> None:
         load(**{name: "1"})
 
     assert advice in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "KEYTURN_SERVICE_HOST",
+        "KEYTURN_SERVICE_PORT",
+        "KEYTURN_SERVICE_PORT_HTTP",
+        "KEYTURN_PORT",
+        "KEYTURN_PORT_8000_TCP",
+        "KEYTURN_PORT_8000_TCP_ADDR",
+        "KEYTURN_STAGING_SERVICE_HOST",
+    ],
+)
+def test_what_kubernetes_tells_of_a_service_is_no_setting(name: str) -> None:
+    """Every container there has it beside a service called ``keyturn``."""
+    assert load(**{name: "10.0.0.1"}) == load()
 
 
 @pytest.mark.parametrize(
