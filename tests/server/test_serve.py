@@ -45,6 +45,17 @@ def test_the_first_run_needs_nothing_and_keeps_a_user_signed_in(tmp_path: Path) 
     assert (after.status_code, again.status_code) == (401, 401)
 
 
+def test_that_all_is_new_is_told_once(tmp_path: Path) -> None:
+    """Where there should have been users, another folder is mounted, or none."""
+    told = []
+    for _ in range(2):
+        with serving(tmp_path) as server:
+            told.append(server.errors.read_text().count(f"in {tmp_path / 'data'}"))
+
+    assert told == [1, 1]
+    assert "made a secret and an empty database, as there was neither" in server.errors.read_text()
+
+
 def test_sessions_outlive_the_server(tmp_path: Path) -> None:
     """The second run finds secret, database and keys of the first."""
     with serving(tmp_path) as server, server.client() as client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import fcntl
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -50,6 +51,8 @@ __all__ = [
     "webhook_of",
     "wire_settings_of",
 ]
+
+log = logging.getLogger("keyturn")
 
 WEBHOOK: Final = "webhook"
 """The name of the hook that ``KEYTURN_WEBHOOK_URL`` is."""
@@ -342,6 +345,11 @@ async def prepare(settings: Settings, *, create: bool, sharded: bool = False) ->
             await _open_once(settings, create=create, sharded=sharded)
         else:
             await _run_first(settings, sharded=sharded)
+            if not create:  # nobody asked for it: the folder may be that of another server
+                log.warning(
+                    "made a secret and an empty database, as there was neither, in %s",
+                    settings.data_dir,
+                )
 
 
 async def _run_first(settings: Settings, *, sharded: bool) -> None:
