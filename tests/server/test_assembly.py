@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 
 from keyturn.accounts import Accounts, service
-from keyturn.core.errors import StoreUnavailable
-from keyturn.server.assembly import application, prepare
+from keyturn.core.errors import ConfigurationError, StoreUnavailable
+from keyturn.hooks.webhook import new_secret
+from keyturn.server.assembly import application, check_settings, prepare
 from keyturn.server.settings import Settings, load_settings
+
+WEBHOOK = {
+    "KEYTURN_WEBHOOK_URL": "https://example.com",
+    "KEYTURN_WEBHOOK_SECRET": new_secret(bytes(32)),
+}
 
 
 @pytest.fixture
@@ -19,6 +25,30 @@ async def settings(tmp_path: Path) -> Settings:
     settings = load_settings({"KEYTURN_DATA_DIR": str(tmp_path / "data")})
     await prepare(settings, create=False)
     return settings
+
+
+@pytest.mark.parametrize(
+    ("name", "possible", "impossible", "others"),
+    [
+        ("access_ttl", 86_400, 86_401, {}),
+        ("retry_window", 3600, 3601, {}),
+        ("max_staleness", 2, 1, {"KEYTURN_ON_STALE": "refuse"}),
+        ("event_retention", 259_200, 259_199, WEBHOOK),
+    ],
+)
+def test_what_nobody_can_mean_is_refused(
+    name: str, possible: int, impossible: int, others: dict[str, str]
+) -> None:
+    """As milliseconds for seconds; an access token of a month could never be called back."""
+
+    def given(seconds: int) -> Settings:
+        return load_settings({"HOME": "/", f"KEYTURN_{name.upper()}": str(seconds), **others})
+
+    with pytest.raises(ConfigurationError, match=r"must be at (least|most)") as refused:
+        check_settings(given(impossible))
+
+    assert refused.value.setting == name
+    check_settings(given(possible))
 
 
 async def test_accounts_are_swept_again_and_again_whatever_happens(

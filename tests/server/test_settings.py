@@ -103,6 +103,8 @@ def test_a_base_path_ends_without_a_slash() -> None:
         ("KEYTURN_LOG_FORMAT", "xml", "must be one of json, text"),
         ("KEYTURN_TRUSTED_PROXIES", "10.0.0.1/8", "must be addresses or networks"),
         ("KEYTURN_TRUSTED_PROXIES", "proxy.example", "must be addresses or networks"),
+        ("KEYTURN_TRUSTED_PROXIES", "127.0.0.1,0.0.0.0/0", "must not be everybody"),
+        ("KEYTURN_TRUSTED_PROXIES", "::/0", "must not be everybody"),
         ("KEYTURN_DATABASE_URL", "mysql://db/keyturn", "must be sqlite:///PATH"),
         ("KEYTURN_DATABASE_URL", "sqlite:///", "must be sqlite:///PATH"),
         ("KEYTURN_DATA_DIR", "", "must be printable text"),

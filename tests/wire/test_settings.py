@@ -25,6 +25,7 @@ PUBLIC_URL = "https://example.com"
         ("cookie_domain", {"prefix": "", "domain": "example.com; Secure"}),
         ("cookie_domain", {"prefix": "", "domain": ".example.com"}),
         ("cookie_domain", {"prefix": "", "domain": ""}),
+        ("cookie_domain", {"prefix": "", "domain": "com"}),
         ("cookie_refresh_path", {"refresh_path": "/refresh-token"}),
         ("cookie_refresh_path", {"prefix": "", "refresh_path": "refresh-token"}),
         ("cookie_refresh_path", {"prefix": "", "refresh_path": "/a;b"}),

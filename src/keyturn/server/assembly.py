@@ -16,7 +16,7 @@ from typing import Final
 
 from keyturn.accounts import Accounts, PasswordHashing, PasswordRules, UserStore, open_users
 from keyturn.core.errors import ConfigurationError
-from keyturn.core.model import Policy
+from keyturn.core.model import DAY, Policy
 from keyturn.hooks import Hooks, Webhook
 from keyturn.integrations.asgi import Answer, App
 from keyturn.observing import Observer, observed
@@ -53,6 +53,9 @@ __all__ = [
 ]
 
 log = logging.getLogger("keyturn")
+
+_HOUR: Final = 3600
+_SECONDS_OF_NEWS: Final = 2
 
 WEBHOOK: Final = "webhook"
 """The name of the hook that ``KEYTURN_WEBHOOK_URL`` is."""
@@ -140,6 +143,29 @@ def _check_metrics(settings: Settings) -> None:
         check_random("metrics_token", settings.metrics_token)
 
 
+def _check_spans(settings: Settings) -> None:
+    """Refuse mistakes that cannot be undone, or that nobody would find out: an access token of a
+    month, milliseconds in place of seconds.
+    """
+    if settings.access_ttl > DAY:
+        raise ConfigurationError(
+            "access_ttl", f"must be at most {DAY}: ends of sessions are kept in memory for as long"
+        )
+    if settings.retry_window > _HOUR:
+        raise ConfigurationError(
+            "retry_window", f"must be at most {_HOUR}: within it a thief passes for a repetition"
+        )
+    if settings.on_stale == "refuse" and settings.max_staleness < _SECONDS_OF_NEWS:
+        raise ConfigurationError(
+            "max_staleness",
+            f"must be at least {_SECONDS_OF_NEWS} where on_stale is refuse: so old is any news",
+        )
+    if settings.webhook_url and settings.event_retention < 3 * DAY:
+        raise ConfigurationError(
+            "event_retention", f"must be at least {3 * DAY} with a webhook, which may fail for two"
+        )
+
+
 def webhook_of(settings: Settings) -> Webhook | None:
     """What posts every event, if anything does.
 
@@ -161,6 +187,7 @@ RULES: Final = (
     _check_names,
     _password_rules_of,
     _check_metrics,
+    _check_spans,
     webhook_of,
 )
 """What settings must keep, each by itself: raises ``ConfigurationError``."""

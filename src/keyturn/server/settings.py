@@ -104,9 +104,12 @@ def _nonempty_list(text: str) -> tuple[str, ...]:
 
 def _networks(text: str) -> tuple[Network, ...]:
     try:
-        return tuple(ipaddress.ip_network(part) for part in _list(text))
+        networks = tuple(ipaddress.ip_network(part) for part in _list(text))
     except ValueError:
         raise ValueError("must be addresses or networks, such as 127.0.0.1,10.0.0.0/8") from None
+    if not all(network.prefixlen for network in networks):
+        raise ValueError("must not be everybody: each client could tell any address as its own")
+    return networks
 
 
 def _paths(text: str) -> tuple[Path, ...]:
@@ -306,7 +309,8 @@ class Settings:
         Literal["debug", "info", "warning", "error"],
         _Setting(
             _one_of("debug", "info", "warning", "error"),
-            "Least level that is logged: debug, info, warning or error",
+            "Least level that is logged: debug, info, warning or error. Who signs in and out, and"
+            " what is refused, is logged at info",
         ),
     ] = "info"
     log_format: Annotated[

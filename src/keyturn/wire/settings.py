@@ -18,7 +18,7 @@ REFRESH_PATH: Final = "/refresh-token"
 
 _YEAR: Final = 31_536_000
 _PREFIX: Final = re.compile(r"[0-9A-Za-z_-]{0,32}")  # so that name and token fit in 4096 bytes
-_DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
+_DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")  # none without a dot is taken
 _PATH: Final = re.compile(r"/[!-:<-~]*")  # visible ASCII but the semicolon
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?"
@@ -54,7 +54,7 @@ class CookieSettings(msgspec.Struct, frozen=True, kw_only=True):
         if not _PREFIX.fullmatch(self.prefix):
             raise ConfigurationError("cookie_prefix", "must be at most 32 letters, digits, - or _")
         if self.domain is not None and not _DOMAIN.fullmatch(self.domain):
-            raise ConfigurationError("cookie_domain", "must be a domain in lower case")
+            raise ConfigurationError("cookie_domain", "must be a domain in lower case, with a dot")
         if not _PATH.fullmatch(self.refresh_path):
             raise ConfigurationError("cookie_refresh_path", "must be a path that begins with /")
         _check_choice("cookie_samesite", self.samesite, "lax", "strict", "none")
