@@ -13,8 +13,10 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from keyturn.complaints import Complaints
 from keyturn.core.model import ALL_VERSIONS, Cutoff
 from keyturn.integrations.asgi import App
+from keyturn.server import connections
 from keyturn.server.connections import Connection, raise_file_limit
 from keyturn.wire.http import Response
 from tests.support import START, Clock
@@ -172,8 +174,12 @@ async def test_a_few_requests_may_come_at_once() -> None:
             assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_beyond_the_most_connections_the_next_is_told_to_come_later() -> None:
-    """H6: 503, and those that are open go on; one that ends makes room."""
+async def test_beyond_the_most_connections_the_next_is_told_to_come_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H6: 503, and those that are open go on; one that ends makes room. The log tells of it."""
+    monkeypatch.setattr(Connection, "turned_away", 0)
+    monkeypatch.setattr(connections, "_complaints", Complaints(lambda: 0))
     async with server(most_connections=1) as connect:
         first = await connect()
         first.send(WHOLE)
@@ -189,6 +195,8 @@ async def test_beyond_the_most_connections_the_next_is_told_to_come_later() -> N
 
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nRetry-After: 1\r\n" in refused
+        assert Connection.turned_away == 1
+        assert "as many are open as one worker may have" in caplog.text
         assert (await third.answer()).startswith(b"HTTP/1.1 200 ")
 
 

@@ -118,7 +118,7 @@ def test_the_level_holds_for_all_and_http_parsing_is_no_news(
     """What the HTTP server says of its own life is left out."""
     configure_logs("info", "text")
     log.debug("unseen")
-    logging.getLogger("uvicorn.error").info("unseen")
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received: unseen")
     log.warning("seen")
 
     assert "unseen" not in (written := capsys.readouterr().err)

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from keyturn._version import __version__
 from keyturn.accounts import PasswordHashing
 from keyturn.core.rotation import Verdict
+from keyturn.server.connections import Connection
 from keyturn.server.figures import REGISTRY
 from keyturn.server.metrics import Metrics
 from keyturn.server.settings import load_settings
@@ -39,6 +40,9 @@ from tests.support import Clock, loaded
 
 TOKEN = "correct-horse-battery-staple-0123456789"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+ROOT = Path(__file__).parents[2]
+MANUAL = (ROOT / "docs" / "operations.md").read_text()
+RULES = (ROOT / "deploy" / "keyturn.rules.yml").read_text()
 
 
 @contextmanager
@@ -154,6 +158,29 @@ async def test_others_are_answered_while_figures_are_told(
         hashing.close()
 
     assert body == b"all"
+
+
+async def test_connections_that_were_turned_away_are_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """H6: and not again at each look."""
+
+    async def answer(_: Request) -> Response:
+        raise AssertionError
+
+    def counted() -> float:
+        return REGISTRY.get_sample_value("keyturn_connections_refused_total") or 0
+
+    before = counted()
+    async with loaded(MemoryStore(), Clock()) as sessions:
+        hashing = PasswordHashing()
+        metrics = Metrics(TOKEN, answer, sessions=sessions, hashing=hashing, standing=())
+        monkeypatch.setattr(Connection, "turned_away", 3)
+        for _ in range(2):
+            metrics.look()
+        hashing.close()
+
+    assert counted() - before == 3
 
 
 async def test_a_look_that_fails_is_not_the_last(
@@ -298,6 +325,7 @@ def test_how_things_stand_is_told(tmp_path: Path) -> None:
     build = next(labels for name, *labels in told if name == "keyturn_build_info")
     assert sorted(build) == [__version__, platform.python_version(), "sqlite"]
     assert told["keyturn_connections",] == 3
+    assert told["keyturn_connections_refused_total",] == 0
     assert told["keyturn_feed_followers",] == 1
     assert told["keyturn_cutoffs",] == 1
     assert told["keyturn_hashes_waiting",] == told["keyturn_hashes_running",] == 0
@@ -315,13 +343,24 @@ def test_no_figure_tells_of_anybody(tmp_path: Path) -> None:
     assert not [label for label in labels if re.search("ada|made-up|127|[0-9A-Za-z_-]{22}$", label)]
 
 
-def test_the_manual_names_every_figure_and_no_other() -> None:
-    """Whoever writes an alert by it shall not wait for something that never comes."""
-    manual = Path(__file__).parents[2] / "docs" / "operations.md"
-    there = {family.name for family in REGISTRY.collect()}
-    named = set(re.findall("keyturn_[a-z_]+", manual.read_text().partition("## Figures")[2]))
+def figures_named_in(text: str) -> set[str]:
+    named = set(re.findall("keyturn_[a-z_]+", text))
+    return {re.sub("_(total|bucket)$", "", name) for name in named}
 
-    assert {re.sub("_(total|bucket)$", "", name) for name in named} == there
+
+def test_the_manual_names_every_figure_and_no_other() -> None:
+    """Whoever looks for one shall not wait for something that never comes."""
+    there = {family.name for family in REGISTRY.collect()}
+
+    assert figures_named_in(MANUAL.partition("## Figures")[2]) == there
+
+
+def test_alerts_are_by_figures_that_there_are() -> None:
+    """Prometheus takes whatever a rule asks for, and is silent for ever."""
+    alerts = re.findall(r"alert: (\w+)", RULES)
+
+    assert len(alerts) == len(set(alerts)) == RULES.count("summary:") > 9
+    assert figures_named_in(RULES) <= {family.name for family in REGISTRY.collect()}
 
 
 def request(path: str, headers: list[Header]) -> Request:
@@ -330,9 +369,8 @@ def request(path: str, headers: list[Header]) -> Request:
 
 def test_nobody_to_be_asked_is_an_alert_of_what_is_scraped() -> None:
     """All other rules are about what a server told, and are silent where none does."""
-    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-    [scraped] = re.findall(r"job_name: (\w+)", manual)
-    [rule] = re.findall("alert: KeyturnDown.*\n *expr: (.*)", manual)
+    [scraped] = re.findall(r"job_name: (\w+)", MANUAL)
+    [rule] = re.findall("alert: KeyturnDown.*\n *expr: (.*)", RULES)
 
     assert rule == f'up{{job="{scraped}"}} == 0 or absent(up{{job="{scraped}"}})'
 

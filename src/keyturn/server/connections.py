@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import time
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
@@ -18,6 +19,8 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from keyturn.complaints import Complaints
+from keyturn.core.errors import Unavailable
 from keyturn.integrations.asgi import App, send_response
 from keyturn.wire.http import Header
 
@@ -34,6 +37,12 @@ last of its connection where it has none.
 """
 
 log = logging.getLogger("keyturn")
+
+_complaints: Final = Complaints(time.monotonic)
+
+
+class _Full(Unavailable):
+    message = "as many are open as one worker may have"
 
 
 class Connection(HttpToolsProtocol):
@@ -54,6 +63,8 @@ class Connection(HttpToolsProtocol):
     """Of one process."""
     open_now: ClassVar[int] = 0
     """How many of them there are."""
+    turned_away: ClassVar[int] = 0
+    """How many there were for which there was no room."""
 
     _beyond_body = 0
     _in_request = False
@@ -68,6 +79,8 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         Connection.open_now += 1
         if len(self.connections) > self.most_connections:
+            Connection.turned_away += 1
+            _complaints.report("no further connection is taken", _Full())
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, b"Retry-After: 1\r\n")
         else:
             self._expect(self.seconds_for_headers)

@@ -24,6 +24,7 @@ __all__ = [
     "REGISTRY",
     "Figures",
     "count_request",
+    "count_turned_away",
     "show_start",
     "show_state",
     "told",
@@ -137,6 +138,9 @@ _hashes_waiting: Final = _sum("keyturn_hashes_waiting", "Passwords that wait to 
 _hashes_running: Final = _sum("keyturn_hashes_running", "Passwords that are being hashed.")
 _followers: Final = _sum("keyturn_feed_followers", "Services that follow revocations.")
 _connections: Final = _sum("keyturn_connections", "Connections that are open.")
+_turned_away: Final = _counter(
+    "keyturn_connections_refused", "Connections that were refused, as too many were open."
+)
 _workers: Final = _counter(
     "keyturn_workers_started", "Workers that were started; more than there are, where some ended."
 )
@@ -208,6 +212,11 @@ _judged: Final[defaultdict[Verdict, list[float]]] = defaultdict(list)
 def count_request(method: str, path: str, status: int, seconds: float) -> None:
     """A request that was answered; method and path are each one of a few."""
     _answered[method, path, status].append(seconds)
+
+
+def count_turned_away(connections: int) -> None:
+    """Connections for which there was no room."""
+    _turned_away.inc(connections)
 
 
 def write_down() -> None:

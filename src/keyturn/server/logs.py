@@ -26,8 +26,10 @@ def configure_logs(level: str, style: Literal["json", "text"]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if style == "json" else _TextLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for talkative in ("uvicorn", "httpx", "httpcore"):  # the latter tell whole URLs
+    for talkative in ("httpx", "httpcore"):  # they tell whole URLs
         logging.getLogger(talkative).setLevel(logging.WARNING)
+    # It warns of whatever a stranger sends that is no HTTP, without a word of who it was.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
 def mask(text: str) -> str:

@@ -21,7 +21,7 @@ from keyturn.wire import headers
 from keyturn.wire.http import Header, Request, Response
 
 from .connections import Connection
-from .figures import count_request, show_state, told, write_down
+from .figures import count_request, count_turned_away, show_state, told, write_down
 from .places import METHODS, counted_place
 
 __all__ = ["METRICS_PATH", "Metrics"]
@@ -59,6 +59,7 @@ class Metrics:
         self._answer = answer
         self._sessions = sessions
         self._hashing = hashing
+        self._told_turned_away = 0
 
     async def handle(self, request: Request) -> Response:
         """Answer ``request``."""
@@ -110,6 +111,8 @@ class Metrics:
     def look(self) -> None:
         """Write down what happened, and how things stand."""
         write_down()
+        count_turned_away(Connection.turned_away - self._told_turned_away)
+        self._told_turned_away = Connection.turned_away
         show_state(
             known_at=max(0, time.time() - self._sessions.staleness),
             cutoffs=self._sessions.known_cutoffs,
