@@ -575,6 +575,29 @@ async def test_too_much_to_hash_is_our_fault_and_counts_nothing(memory: Town) ->
     assert (await running)[0] == memory.ada
 
 
+async def test_one_network_does_not_turn_away_others(memory: Town) -> None:
+    """F9: whoever signs in without end, with a right password, fills their own line only."""
+    memory.hasher = hasher = StuckHasher()
+    busy = memory.accounts_on(memory.users, memory.sessions, width=1, queue=4)
+
+    def sign_in(address: str) -> asyncio.Task[object]:
+        return asyncio.create_task(busy.login("ada", PASSWORD, device=Device(address=address)))
+
+    greedy = [sign_in("192.0.2.1") for _ in range(9)]
+    await asyncio.to_thread(hasher.begun.wait)
+    modest = sign_in("192.0.2.2")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    hasher.go_on.set()
+    refused = [
+        isinstance(met, Unavailable)
+        for met in await asyncio.gather(*greedy, return_exceptions=True)
+    ]
+
+    assert await modest
+    assert refused.count(True) == 9 - (1 + 4) + 1  # the last one makes room
+
+
 # ── passwords ───────────────────────────────────────────────────────────────────────────────────
 
 

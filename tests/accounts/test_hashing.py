@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 from argon2 import PasswordHasher, extract_parameters
@@ -147,6 +147,68 @@ async def test_a_cancelled_waiter_makes_room(gate: Gate) -> None:
     gate.open()
     assert await asyncio.gather(*[running, next_one]) == ["done"] * 2
     assert gate.count == 2
+    pool.close()
+
+
+async def test_who_asks_for_much_keeps_nobody_else_waiting(gate: Gate) -> None:
+    """F9: askers take turns, and of each the first to come is the first."""
+    pool = WorkPool(width=1, queue=9, patience=PATIENT)
+    done: list[str] = []
+    held = asyncio.create_task(pool.run(gate.work))
+    await gate.begun()
+    waiting = [
+        asyncio.create_task(pool.run(done.append, name, asker=name[0]))
+        for name in ("a1", "a2", "a3", "b1", "c1", "b2")
+    ]
+    await let_others_run()
+    gate.open()
+    await asyncio.gather(held, *waiting)
+
+    assert done == ["a1", "b1", "c1", "a2", "b2", "a3"]
+    assert pool.waiting == pool.running == 0
+    pool.close()
+
+
+async def test_who_fills_the_queue_makes_room_for_others(gate: Gate) -> None:
+    """F9: the last of whoever has the most to wait for is refused in place of a newcomer."""
+    pool = WorkPool(width=1, queue=3, patience=PATIENT)
+    held = asyncio.create_task(pool.run(gate.work))
+    await gate.begun()
+    greedy = [asyncio.create_task(pool.run(str, number, asker="greedy")) for number in range(3)]
+    await let_others_run()
+    modest = asyncio.create_task(pool.run(str, "modest", asker="modest"))
+    await let_others_run()
+    refused = [await outcome(pool.run(str, asker=asker)) for asker in ("greedy", "modest")]
+    gate.open()
+
+    assert await asyncio.gather(*map(outcome, greedy)) == ["0", "1", "refused"]
+    assert refused == ["refused", "refused"]
+    assert await modest == "modest"
+    assert await held == "done"
+    pool.close()
+
+
+async def outcome(running: Awaitable[str]) -> str:
+    try:
+        return await running
+    except Unavailable:
+        return "refused"
+
+
+async def test_who_gives_up_as_they_are_called_passes_it_on(gate: Gate) -> None:
+    """F9: else a thread would be idle for ever."""
+    pool = WorkPool(width=1, queue=2, patience=PATIENT)
+    held = asyncio.create_task(pool.run(gate.work))
+    await gate.begun()
+    called = asyncio.create_task(pool.run(str, "called"))
+    await let_others_run()
+    pool._pass_on()  # as if another thread were idle
+    called.cancel()  # its turn has come, and it does not know yet
+    await asyncio.gather(called, return_exceptions=True)
+
+    assert pool._free == 1
+    gate.open()
+    assert await held == "done"
     pool.close()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -18,6 +18,7 @@ from typing import Final, Protocol, TypeVar, TypeVarTuple
 from keyturn.core.errors import Unavailable
 from keyturn.observing import Observer, guarded
 
+from .lines import Lines
 from .passwords import password_bytes
 
 __all__ = ["Hasher", "PasswordHashing", "WorkPool"]
@@ -48,7 +49,8 @@ class Hasher(Protocol):
 
 
 class WorkPool:
-    """Runs work on threads of low priority, first come, first served.
+    """Runs work on threads of low priority. Askers take turns: one that asks for much keeps
+    nobody else waiting for long.
 
     Args:
         width: how much is done at once.
@@ -61,15 +63,25 @@ class WorkPool:
         self, *, width: int, queue: int, patience: float, observer: Observer | None = None
     ) -> None:
         self._threads = ThreadPoolExecutor(width, "keyturn-work", initializer=_yield_to_others)
-        self._free = asyncio.Semaphore(width)
-        self._queue = self._room = queue
+        self._free = width
+        self._lines = Lines(queue)
         self._observer = guarded(observer)
         self.running = 0
         """How much is being done."""
         self._patience = patience
 
-    async def run(self, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
+    async def run(
+        self,
+        work: Callable[[*_Arguments], _Result],
+        *arguments: *_Arguments,
+        asker: Hashable = None,
+    ) -> _Result:
         """The result of ``work``. Cancelling the caller does not stop what has begun.
+
+        Args:
+            work: is called on a thread.
+            arguments: of ``work``.
+            asker: whom it is done for, as far as others are not to suffer from it.
 
         Raises:
             Unavailable: the work was not begun, as too much is waiting, or this waited too long.
@@ -77,7 +89,7 @@ class WorkPool:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         try:
-            await self._wait_for_turn()
+            await self._wait_for_turn(asker)
         except Unavailable:
             self._observer.refused_to_hash()
             raise
@@ -90,22 +102,31 @@ class WorkPool:
     @property
     def waiting(self) -> int:
         """How much waits for its turn."""
-        return self._queue - self._room
+        return self._lines.waiting
 
-    async def _wait_for_turn(self) -> None:
-        if self._free.locked() and not self._room:
-            raise Unavailable
-        self._room -= 1
+    async def _wait_for_turn(self, asker: Hashable) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._lines.join(asker, turn)
         try:
             async with asyncio.timeout(self._patience):
-                await self._free.acquire()
-        except TimeoutError:
-            raise Unavailable from None
-        finally:
-            self._room += 1
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._pass_on()  # it was called as it gave up
+            self._lines.leave(asker, turn)
+            if isinstance(error, TimeoutError):
+                raise Unavailable from None
+            raise
+
+    def _pass_on(self) -> None:
+        if not self._lines.call_next():
+            self._free += 1
 
     def _end_turn(self, asked_at: float, begun_at: float, done: asyncio.Future[_Result]) -> None:
-        self._free.release()
+        self._pass_on()
         self.running -= 1
         self._observer.hashed(done.get_loop().time() - begun_at, begun_at - asked_at)
         done.exception()  # seen, even where the caller has gone
@@ -148,16 +169,27 @@ class PasswordHashing:
         """How many are being hashed."""
         return self._pool.running
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, *, asker: Hashable = None) -> str:
         """The hash of a password that was found acceptable.
+
+        Args:
+            password: as it was typed.
+            asker: as of ``WorkPool.run``.
 
         Raises:
             Unavailable: there is too much to hash.
         """
-        return await self._pool.run(self._hasher.hash, password_bytes(password))
+        return await self._pool.run(self._hasher.hash, password_bytes(password), asker=asker)
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
+    async def verify(
+        self, password_hash: str | None, password: str, *, asker: Hashable = None
+    ) -> bool:
         """Whether ``password`` has this hash. Without a hash: no, after the same work.
+
+        Args:
+            password_hash: of the user, if there is one.
+            password: as it was typed.
+            asker: as of ``WorkPool.run``.
 
         Raises:
             Unavailable: there is too much to hash.
@@ -166,7 +198,8 @@ class PasswordHashing:
             forms, possible = _forms_of(password), password_hash is not None
         except ValueError:
             forms, possible = [b""], False
-        matches = await self._pool.run(self._check, password_hash or self._hasher.nobody, forms)
+        compared = password_hash or self._hasher.nobody
+        matches = await self._pool.run(self._check, compared, forms, asker=asker)
         return matches and possible
 
     def _check(self, password_hash: str, forms: Sequence[bytes]) -> bool:
@@ -177,13 +210,15 @@ class PasswordHashing:
         # Not everybody who made such hashes composed the password first.
         return any(self._hasher.verify(password_hash, form) for form in forms)
 
-    async def rehash(self, password_hash: str, password: str) -> str | None:
+    async def rehash(
+        self, password_hash: str, password: str, *, asker: Hashable = None
+    ) -> str | None:
         """A hash to replace one that ``password`` was found to have; None if that is good still,
         or there is too much else to hash.
         """
         if self._hasher.outdated(password_hash):
             with suppress(Unavailable):
-                return await self.hash(password)
+                return await self.hash(password, asker=asker)
         return None
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "blocked_until",
     "identifier_key",
     "network_key",
+    "network_of",
     "settle",
     "user_key",
 ]
@@ -89,9 +90,8 @@ def network_key(secret: bytes, address: str) -> ThrottleKey | None:
     """The key of the network that an IP address is in: a customer's usual share, so /32 of IPv4
     and /64 of IPv6. None where there is no address.
     """
-    try:
-        network = _network_of(address)
-    except ValueError:
+    network = network_of(address)
+    if not network:
         return None
     return ThrottleKey(
         digest=hmac.digest(secret, b"keyturn throttle network v1" + network, "sha256"),
@@ -102,8 +102,12 @@ def network_key(secret: bytes, address: str) -> ThrottleKey | None:
     )
 
 
-def _network_of(address: str) -> bytes:
-    parsed = ip_address(address)
+def network_of(address: str) -> bytes:
+    """What addresses of one network have in common; empty where there is no address."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return b""
     if isinstance(parsed, IPv6Address):
         return parsed.ipv4_mapped.packed if parsed.ipv4_mapped else parsed.packed[:8]
     return parsed.packed
