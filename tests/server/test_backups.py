@@ -21,7 +21,7 @@ from keyturn.core.model import Tokens
 from keyturn.server.assembly import Parts, open_parts, prepare
 from keyturn.server.backups import back_up, restore
 from keyturn.server.settings import Settings, load_settings
-from tests.postgresql import Server, running
+from tests.postgresql import running
 from tests.server.processes import register, run_keyturn, serving, sign_in
 from tests.stores.postgres.support import connected
 
@@ -250,22 +250,23 @@ async def test_who_owns_the_schema_alone_is_told_what_a_restore_needs(
 
 
 async def test_of_several_servers_the_one_that_can_be_written_is_restored(
-    tmp_path: Path, postgresql: Server, database: str
+    tmp_path: Path,
 ) -> None:
     """Whichever is named first, as ever in a pair with a standby."""
-    parts = urlsplit(database)
-    with running(follows=postgresql) as standby:
-        hosts = f"host={standby.folder},{postgresql.folder}"
-        ports = f"port={standby.port},{postgresql.port}"
-        environment = {
-            "KEYTURN_DATA_DIR": str(tmp_path / "data"),
-            "KEYTURN_DATABASE_URL": parts._replace(query=f"{hosts}&{ports}").geturl(),
-            "KEYTURN_SECRET": SECRET,
-        }
-        settings = load_settings(environment)
-        await prepare(settings, create=True)
-        await back_up(settings, tmp_path / "backup")
-        kept = await restore(settings, tmp_path / "backup")
+    with running() as primary:
+        parts = urlsplit(await primary.new_database())
+        with running(follows=primary) as standby:
+            hosts = f"host={standby.folder},{primary.folder}"
+            ports = f"port={standby.port},{primary.port}"
+            environment = {
+                "KEYTURN_DATA_DIR": str(tmp_path / "data"),
+                "KEYTURN_DATABASE_URL": parts._replace(query=f"{hosts}&{ports}").geturl(),
+                "KEYTURN_SECRET": SECRET,
+            }
+            settings = load_settings(environment)
+            await prepare(settings, create=True)
+            await back_up(settings, tmp_path / "backup")
+            kept = await restore(settings, tmp_path / "backup")
 
     assert kept.startswith("schema keyturn_replaced_")
 
