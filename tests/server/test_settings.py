@@ -130,6 +130,7 @@ def test_a_value_that_cannot_be_read_is_refused_by_name(name: str, text: str, ad
         ("KEYTURN_access_ttl", "there is no such setting"),
         ("KEYTURN_METRICS", "there is no such setting"),
         ("KEYTURN_SERVICE_HOSTS", "there is no such setting"),
+        ("KEYTURN_PORT", "there is no such setting"),
         ("KEYTURN_ZZZ", "`keyturn serve --help` lists them"),
     ],
 )
@@ -142,20 +143,22 @@ def test_an_unknown_variable_is_refused(name: str, advice: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "text"),
     [
-        "KEYTURN_SERVICE_HOST",
-        "KEYTURN_SERVICE_PORT",
-        "KEYTURN_SERVICE_PORT_HTTP",
-        "KEYTURN_PORT",
-        "KEYTURN_PORT_8000_TCP",
-        "KEYTURN_PORT_8000_TCP_ADDR",
-        "KEYTURN_STAGING_SERVICE_HOST",
+        ("KEYTURN_SERVICE_HOST", "10.0.0.1"),
+        ("KEYTURN_SERVICE_PORT", "8000"),
+        ("KEYTURN_SERVICE_PORT_HTTP", "8000"),
+        ("KEYTURN_PORT", "tcp://10.0.0.1:8000"),
+        ("KEYTURN_PORT_8000_TCP", "tcp://10.0.0.1:8000"),
+        ("KEYTURN_PORT_8000_TCP_PROTO", "tcp"),
+        ("KEYTURN_PORT_8000_TCP_PORT", "8000"),
+        ("KEYTURN_PORT_8000_TCP_ADDR", "10.0.0.1"),
+        ("KEYTURN_STAGING_SERVICE_HOST", "fd00::1"),
     ],
 )
-def test_what_kubernetes_tells_of_a_service_is_no_setting(name: str) -> None:
+def test_what_kubernetes_tells_of_a_service_is_no_setting(name: str, text: str) -> None:
     """Every container there has it beside a service called ``keyturn``."""
-    assert load(**{name: "10.0.0.1"}) == load()
+    assert load(**{name: text}) == load()
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,12 @@ __all__ = [
 DEFAULT_PORT: Final = 8000
 _PREFIX: Final = "KEYTURN_"
 _OF_KUBERNETES: Final = re.compile(
-    _PREFIX + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_[A-Z]+(_PROTO|_PORT|_ADDR)?)?)"
+    _PREFIX + r"(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=\d+"
+    r"|PORT(_\d+_[A-Z]+)?=[a-z]+://.*|PORT_\d+_[A-Z]+_(PROTO|PORT|ADDR)=.*)"
 )
-"""What it tells every container of a service that is called ``keyturn`` or ``keyturn-…``."""
+"""What it tells every container of a service that is called ``keyturn`` or ``keyturn-…``. A port
+alone is what somebody takes for a setting.
+"""
 _NO_SECONDS: Final = "must be a whole number of seconds"
 _SERVERS: Final = ("postgresql", "postgres")
 _ENCODE: Final = (
@@ -391,7 +394,7 @@ def _given_texts(environment: Mapping[str, str], config: Path | None) -> dict[st
             given[name] = _from_toml(name, value, label), label
     names = {variable(name): name for name in _TABLE}
     for label, text in environment.items():
-        if label.startswith(_PREFIX) and not _OF_KUBERNETES.fullmatch(label):
+        if label.startswith(_PREFIX) and not _OF_KUBERNETES.fullmatch(f"{label}={text}"):
             _check_known(label, names, label)
             given[names[label]] = text, label
     return given

@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from keyturn.core.errors import KeyturnError
+from keyturn.complaints import Complaints
+from keyturn.core.errors import KeyturnError, Unavailable
 
 from .counting import forget_worker, take_seat
 from .exits import DONE, FAILED, MISCONFIGURED, complain, exit_code
@@ -110,6 +111,7 @@ class _Team:
         now = time.monotonic()
         self._work = work
         self._as_json = as_json
+        self._complaints = Complaints(time.monotonic)
         self._lifeline = os.pipe()
         self._workers: dict[int, _Worker] = {}
         self._to_come = [_Worker(seat, begins_at=now) for seat in range(count)]
@@ -124,7 +126,8 @@ class _Team:
             try:
                 pid = self._fork(worker)
             except OSError as error:
-                log.error("a worker cannot be started: %s; tried again", error.strerror)  # noqa: TRY400  nothing of ours
+                short = Unavailable(f"{error.strerror}; it is tried again")
+                self._complaints.report("a worker cannot be started", short)
                 return
             self._workers[pid] = self._to_come.pop(0)
 
