@@ -72,6 +72,24 @@ class Queue:
         self.there = [(asker, turn) for asker, turn in self.there if not turn.done()]
 
 
+async def test_who_gave_up_a_moment_ago_makes_room_like_others() -> None:
+    """F9: it is still in its line."""
+    loop = asyncio.get_running_loop()
+    first, last, newcomer = (loop.create_future() for _ in range(3))
+    lines = Lines(2)
+    for turn in (first, last):
+        lines.join("a", turn)
+    last.cancel()
+    lines.join("b", newcomer)
+    lines.leave("a", last)
+
+    assert lines.waiting == 2
+    assert lines.call_next()
+    assert lines.call_next()
+    assert first.done()
+    assert newcomer.done()
+
+
 @given(st.lists(DEEDS, max_size=60))
 def test_nobody_is_lost_or_called_twice(deeds: list[tuple[str, object]]) -> None:
     """F9: as many wait as joined and have neither left nor been called, and all come through."""

@@ -12,7 +12,7 @@ import pytest
 
 from keyturn.server.access_log import AccessLog
 from keyturn.wire.http import Request, Response
-from tests.server.processes import Server, register, serving, sign_in
+from tests.server.processes import Server, register, run_keyturn, serving, sign_in
 
 REFRESH = "ktr_" + "Ab-_" * 17 + "Abc"
 
@@ -45,6 +45,7 @@ def test_each_request_is_a_line_where_that_is_wanted(tmp_path: Path) -> None:
 
 def test_by_default_no_request_is_logged(tmp_path: Path) -> None:
     """What concerns who is signed in is, and by the same id."""
+    run_keyturn(tmp_path, "init")
     with serving(tmp_path) as server, server.client() as client:
         register(client)
         answer = client.post("/login", json={"username": "ada", "password": "wrong-wrong"})
