@@ -1011,9 +1011,9 @@ class Sessions:
         """
         self._require_own_loop()
         heir = await self._keys.heir_of(kid, self.now(), lost=lost)
-        if heir is not None:
-            await self._let_sign(heir)
-        await self._keys.drop(kid)
+        if not heir.signs:
+            await self._let_sign(heir.key)
+        await self._keys.drop(kid, heir=heir.key.kid)
         await self._read_keys()
 
     async def _let_sign(self, key: SealedKey) -> None:

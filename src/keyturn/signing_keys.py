@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import serialization
@@ -23,6 +23,7 @@ __all__ = [
     "PUBLISHED_AHEAD",
     "PUBLISHED_FOR",
     "USED_FOR",
+    "Heir",
     "SigningKeyUnknown",
     "SigningKeys",
     "checked_until",
@@ -155,6 +156,14 @@ def _name(kid: str, algorithm: str, created_at: int, use_from: int) -> bytes:
 # ── in the store ────────────────────────────────────────────────────────────────────────────────
 
 
+class Heir(NamedTuple):
+    """The key by which nobody misses another."""
+
+    key: SealedKey
+    signs: bool
+    """Already."""
+
+
 class SigningKeys:
     """Keys of one algorithm for signing; those of another are kept for checking.
 
@@ -198,9 +207,10 @@ class SigningKeys:
             StoreUnavailable: the store does not answer, or others are faster again and again.
         """
         await self._publish(lambda stored: next_use(stored, now), now)
-        until = checked_until(await self._store.signing_keys(), longest_ttl)
+        stored = await self._store.signing_keys()
+        until = checked_until(stored, longest_ttl)
         if spent := [kid for kid, end in until.items() if end <= now]:
-            await self._store.drop_signing_keys(spent)
+            await self._store.drop_signing_keys(spent, beside=stored[-1].kid)
 
     async def read(self, known: Keyring) -> tuple[Keyring, ConfigurationError | None]:
         """The keys that are stored, or ``known`` itself if they are the same; and what is wrong
@@ -246,9 +256,9 @@ class SigningKeys:
         self._require_secrets(stored)
         return await self._add_next(stored, now)
 
-    async def heir_of(self, kid: str, now: int, *, lost: bool = False) -> SealedKey | None:
-        """The key that is to sign in place of ``kid``: the next one that is published, else a new
-        one. None where another key signs anyway.
+    async def heir_of(self, kid: str, now: int, *, lost: bool = False) -> Heir:
+        """The key that is to sign in place of ``kid``: the one that signs anyway, else the next one
+        that is published, else a new one.
 
         Args:
             kid: of the key that is to go.
@@ -266,11 +276,12 @@ class SigningKeys:
             raise SigningKeyUnknown
         if not lost or self._opens(stored[kids.index(kid)]):
             self._require_secrets([key for key in stored if key.kid != kid] or stored)
-        if in_use(stored, now - _CLOCKS_APART).kid != kid:
-            return None
+        signing = in_use(stored, now - _CLOCKS_APART)
+        if signing.kid != kid:
+            return Heir(signing, signs=True)
         later = stored[kids.index(kid) + 1 :]
         fit = [key for key in later if key.algorithm == self._algorithm and self._opens(key)]
-        return in_use(fit, now) if fit else await self._add_next(stored, now)
+        return Heir(in_use(fit, now) if fit else await self._add_next(stored, now), signs=False)
 
     async def let_sign(self, key: SealedKey, now: int) -> None:
         """Have a key sign from now on. Every process must know it.
@@ -289,25 +300,29 @@ class SigningKeys:
         if not await self._store.replace_signing_key(key, self._seal(sooner)):
             raise StoreUnavailable("The signing keys were changed meanwhile")
 
-    async def drop(self, kid: str) -> None:
-        """Delete a key: as soon as a process has noticed, it refuses what that key signed.
+    async def drop(self, *kids: str, heir: str) -> None:
+        """Delete keys: as soon as a process has noticed, it refuses what they signed.
+
+        Args:
+            kids: of the keys.
+            heir: that of the key by which no good token is refused meanwhile. Whoever else changes
+                keys may have dropped it.
 
         Raises:
-            StoreUnavailable: the store does not answer.
+            StoreUnavailable: the store does not answer, or there is no ``heir`` any more; then
+                nothing was deleted.
         """
-        await self._store.drop_signing_keys([kid])
+        if not await self._store.drop_signing_keys(kids, beside=heir):
+            raise StoreUnavailable("The signing keys were changed meanwhile")
 
     async def drop_all_before(self, kid: str) -> None:
         """Delete every key that was added before ``kid``.
 
         Raises:
-            SigningKeyUnknown: another process has deleted that one.
-            StoreUnavailable: the store does not answer.
+            StoreUnavailable: the store does not answer, or another process has deleted that one.
         """
         kids = [key.kid for key in await self._store.signing_keys()]
-        if kid not in kids:
-            raise SigningKeyUnknown
-        await self._store.drop_signing_keys(kids[: kids.index(kid)])
+        await self.drop(*kids[: kids.index(kid) if kid in kids else 0], heir=kid)
 
     def _wanted(self, stored: Sequence[SealedKey], now: int) -> int | None:
         if stored and stored[-1].algorithm != self._algorithm:

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable
+from unittest.mock import Mock
 
 import pytest
 from argon2 import PasswordHasher, extract_parameters
@@ -209,6 +210,19 @@ async def test_who_gives_up_as_they_are_called_passes_it_on(gate: Gate) -> None:
     assert pool._free == 1
     gate.open()
     assert await held == "done"
+    pool.close()
+
+
+async def test_a_thread_that_cannot_be_had_costs_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F9: memory or processes may run short for a moment."""
+    pool = WorkPool(width=1, queue=0, patience=PATIENT)
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("no new thread")))
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await pool.run(str)
+
+    assert await pool.run(str, "later") == "later"
     pool.close()
 
 

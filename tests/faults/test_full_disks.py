@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +22,7 @@ from tests.faults.clients import crowd
 from tests.faults.disks import Disk, small_disk
 from tests.faults.stage import engine_on, on_stage
 from tests.postgresql import Server
-from tests.server.processes import run_keyturn, serving, until
+from tests.server.processes import KEYTURN, clean_environment, run_keyturn, serving, until
 
 CLIENTS = 200
 PER_SECOND = 40
@@ -74,6 +75,25 @@ def test_a_backup_that_finds_no_room_is_not_called_damaged(tmp_path: Path) -> No
     assert backed_up.stderr == f"Error: {disk.folder}: No space left on device\n"
     assert restored.stderr == f"Error: {disk.folder / 'data'}: No space left on device\n"
     assert left == left_then
+
+
+def test_a_backup_for_which_a_file_may_not_be_large_enough_is_not_called_damaged(
+    tmp_path: Path,
+) -> None:
+    """C12: a quota is no full disk to SQLite."""
+    backup = tmp_path / "backup"
+    made = [run_keyturn(tmp_path, *command) for command in (["init"], ["backup", str(backup)])]
+    limited = subprocess.run(
+        ["sh", "-c", 'ulimit -f 50; exec "$0" restore "$1"', *KEYTURN, backup],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=clean_environment(tmp_path) | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+    assert [command.returncode for command in made] == [0, 0]
+    assert "damaged" not in limited.stderr
+    assert "No space left on device" in limited.stderr
 
 
 @pytest.fixture

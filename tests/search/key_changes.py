@@ -227,15 +227,11 @@ class Machine:
             return
         world = world._replace(left=world.left - 1)
         answers = (Answer(None, _now(world)),)
-        names = ["rotate"]
-        if all(deed.name == "rotate" for deed in world.deeds):
-            # Two who retire keys at the very same moment are not searched.
-            names.append("rotate at once")
-            for kid in [key.kid for key in world.stored]:
-                deed = Deed("retire", kid, 0, answers, 0)
-                retiring = world._replace(retired=world.retired | {kid})
-                yield from self._go_on(retiring, deed, _new_deed)
-        for name in names:
+        for kid in [key.kid for key in world.stored]:
+            deed = Deed("retire", kid, 0, answers, 0)
+            retiring = world._replace(retired=world.retired | {kid})
+            yield from self._go_on(retiring, deed, _new_deed)
+        for name in ("rotate", "rotate at once"):
             yield from self._go_on(world, Deed(name, "", 0, answers, 0), _new_deed)
 
     def _go_on(
@@ -376,9 +372,10 @@ def _perform(world: World, deed: Deed, call: Call) -> tuple[Any, World]:
             if value := old in stored:
                 stored[stored.index(old)] = new
         case "drop_signing_keys", (kids,):
-            stored = [key for key in stored if key.kid not in kids]
-            if deed.name != "renew":
-                retired |= set(kids)
+            if value := any(key.kid == call.named["beside"] for key in stored):
+                stored = [key for key in stored if key.kid not in kids]
+                if deed.name != "renew":
+                    retired |= set(kids)
     return value, world._replace(stored=tuple(stored), retired=retired)
 
 

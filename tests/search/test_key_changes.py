@@ -72,9 +72,9 @@ def test_no_good_token_is_refused_while_several_change_the_keys(clocks: tuple[in
 
 async def drop_first(self: Sessions, kid: str) -> None:
     heir = await self._keys.heir_of(kid, self.now())
-    await self._keys.drop(kid)
-    if heir is not None:
-        await self._let_sign(heir)
+    await self._keys.drop(kid, heir=heir.key.kid)
+    if not heir.signs:
+        await self._let_sign(heir.key)
 
 
 async def let_sign_at_once(self: Sessions, key: SealedKey) -> None:
@@ -122,7 +122,7 @@ def test_a_key_that_is_just_dropped_leaves_none(monkeypatch: pytest.MonkeyPatch)
     """Whoever retires the only key must make another."""
 
     async def just_drop(self: Sessions, kid: str) -> None:
-        await self._keys.drop(kid)
+        await self._keys.drop(kid, heir=kid)
 
     monkeypatch.setattr(Sessions, "retire_key", just_drop)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from keyturn.cli import main
 from keyturn.server import supervising
 
+SECONDS_BETWEEN_LOOKS = float(os.environ.get("SECONDS_BETWEEN_LOOKS", "1"))
 FORKS_THAT_FAIL = [int(number) for number in os.environ.get("FORKS_THAT_FAIL", "").split()]
 """Which of them do, counted from 1."""
 
@@ -27,7 +28,7 @@ def short_of_memory(fork: Callable[[], int]) -> Callable[[], int]:
 
 
 if __name__ == "__main__":
-    supervising._SECONDS_BETWEEN_LOOKS = 0.25  # type: ignore[misc, assignment]
+    supervising._SECONDS_BETWEEN_LOOKS = SECONDS_BETWEEN_LOOKS  # type: ignore[misc, assignment]
     supervising._SECONDS_TO_END = 1  # type: ignore[misc]
     os.fork = short_of_memory(os.fork)
     main()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from keyturn.server.run import _say
+from keyturn.server.run import _beat_for_ever, _say
 from keyturn.server.supervising import _LOOKS_WITHOUT_A_BEAT, _Pulse, _Worker
 from tests.server.processes import KEYTURN, PATIENCE, Server, is_running, serving, until
 
@@ -48,6 +50,47 @@ def test_a_child_that_is_no_worker_ends_nothing(tmp_path: Path) -> None:
 
     assert ready
     assert code == 0
+
+
+def test_who_wants_to_hear_of_no_child_does_not_hinder_it(tmp_path: Path) -> None:
+    """Some launchers ignore SIGCHLD, which is inherited: workers would end unseen."""
+    shell = ("sh", "-c", 'trap "" CHLD; exec "$0" "$@"', *KEYTURN)
+    with serving(tmp_path, "--workers", "2", command=shell) as server:
+        until(lambda: len(server.workers()) == 2)
+        killed = min(server.workers())
+        kill(killed)
+        until(lambda: len(server.workers() - {killed}) == 2)
+        code = server.stop()
+
+    assert code == 0
+
+
+async def test_a_clock_that_is_set_back_stops_no_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All workers would be taken to be stuck, and killed at once."""
+    monkeypatch.setattr("keyturn.server.run._SECONDS_BETWEEN_BEATS", 0)
+    beats = []
+    enough = asyncio.Event()
+
+    def beat() -> None:
+        beats.append(time.time())
+        monkeypatch.setattr(time, "time", lambda: beats[0] - 3600)
+        if len(beats) > 9:
+            enough.set()
+
+    beating = asyncio.create_task(_beat_for_ever(beat))
+    async with asyncio.timeout(PATIENCE):
+        await enough.wait()
+    beating.cancel()
+
+    assert beats[-1] == beats[0] - 3600
+
+
+def test_a_worker_lives_from_when_it_was_forked() -> None:
+    """However long that took."""
+    late = _Worker(seat=0, begins_at=-60).born(now=0)
+
+    assert late.lived(now=1) == 1
+    assert late.successor(now=1).pause == 1
 
 
 @pytest.mark.parametrize("forks", ["1", "2 3", "3 4"])
@@ -88,7 +131,8 @@ def test_a_worker_that_can_write_no_log_harms_no_other(tmp_path: Path) -> None:
 
 def test_a_worker_whose_loop_stands_still_is_replaced(tmp_path: Path) -> None:
     """The connections that it has would wait for ever."""
-    with serving(tmp_path, "--workers", "2", command=HURRIED) as server:
+    hurry = {"SECONDS_BETWEEN_LOOKS": "0.3"}
+    with serving(tmp_path, "--workers", "2", command=HURRIED, **hurry) as server:
         until(lambda: len(server.workers()) == 2)
         until(lambda: is_ready(server))
         stuck = min(server.workers())

@@ -447,6 +447,43 @@ async def test_a_damaged_key_stays_in_use_where_it_is_known(
     assert record.exc_info is None
 
 
+async def test_of_two_who_retire_each_others_heir_one_is_to_try_again(clock: Clock) -> None:
+    """E2: else no key would be left, and what they retired would be accepted for a minute."""
+    store = MemoryStore()
+    sessions = await an_engine(store, clock)
+    await a_while_later(sessions, clock, USED_FOR - PUBLISHED_FOR + 60)
+    [signs, to_come] = await kids(store)
+    meddling = Meddling(store)
+    meddling.before("drop_signing_keys", lambda: sessions.retire_key(signs))
+    other = await an_engine(cast("Store", meddling), clock)
+
+    with pytest.raises(StoreUnavailable, match="changed meanwhile"):
+        await other.retire_key(to_come)
+
+    assert await kids(store) == [to_come]
+    await other.retire_key(to_come)
+    assert len(await kids(store)) == 1
+    assert to_come not in await kids(store)
+
+
+async def test_who_rotates_at_once_and_is_overtaken_is_to_try_again(clock: Clock) -> None:
+    """E2: somebody has retired the new key before the old ones were dropped."""
+    store = MemoryStore()
+    sessions = await an_engine(store, clock)
+    before = await kids(store)
+    meddling = Meddling(store)
+    other = await an_engine(cast("Store", meddling), clock)
+
+    async def retire_newest() -> None:
+        await sessions.retire_key((await kids(store))[-1])
+
+    meddling.after("replace_signing_key", retire_newest)
+
+    with pytest.raises(StoreUnavailable, match="changed meanwhile"):
+        await other.rotate_keys(at_once=True)
+    assert (await kids(store))[:-1] == before
+
+
 async def test_beside_a_damaged_key_changes_of_others_are_followed(
     store: Store, sessions: Sessions, clock: Clock
 ) -> None:
@@ -458,7 +495,7 @@ async def test_beside_a_damaged_key_changes_of_others_are_followed(
     await sessions.rotate_keys()
     [*_, added] = await kids(store)
     await damage(store, damaged)
-    await store.drop_signing_keys([leaked])
+    await store.drop_signing_keys([leaked], beside=damaged)
 
     await running._follow_keys()
 
@@ -491,7 +528,7 @@ async def test_beside_a_damaged_key_none_is_made_or_dropped(
     await a_while_later(sessions, clock, USED_FOR)
     meanwhile = await kids(store)
 
-    await store.drop_signing_keys([kid])
+    await store.drop_signing_keys([kid], beside=kid)
     await sessions._reload()
 
     assert meanwhile == [kid]
@@ -622,7 +659,7 @@ async def test_where_all_keys_are_gone_those_known_are_used_until_there_is_anoth
 ) -> None:
     """E4: somebody has emptied the table; within a minute a server adds a key."""
     tokens = await sessions.create("ada")
-    await store.drop_signing_keys(await kids(store))
+    await store.drop_signing_keys([signing(sessions)], beside=signing(sessions))
 
     await sessions._follow_keys()
 

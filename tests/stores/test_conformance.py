@@ -290,11 +290,26 @@ class PutsAReplacedKeyLast(MemoryStore):
 
 
 class SleepsOverChangesOfKeys(MemoryStore):
-    async def drop_signing_keys(self, kids: Sequence[str]) -> None:
+    async def drop_signing_keys(self, kids: Sequence[str], *, beside: str) -> bool:
         woken = self._changed.is_set()
-        await super().drop_signing_keys(kids)
+        dropped = await super().drop_signing_keys(kids, beside=beside)
         if not woken:
             self._changed.clear()
+        return dropped
+
+
+class DropsKeysBesideNone(MemoryStore):
+    async def drop_signing_keys(self, kids: Sequence[str], *, beside: str) -> bool:
+        for kid in kids:
+            self._signing_keys.pop(kid, None)
+        self._changed.set()
+        return True
+
+
+class DropsNothingForTheUnknown(MemoryStore):
+    async def drop_signing_keys(self, kids: Sequence[str], *, beside: str) -> bool:
+        known = all(kid in self._signing_keys for kid in kids)
+        return await super().drop_signing_keys(kids if known else (), beside=beside)
 
 
 class SweepsTooMuch(MemoryStore):

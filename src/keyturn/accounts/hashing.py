@@ -94,7 +94,12 @@ class WorkPool:
             self._observer.refused_to_hash()
             raise
         begun_at = loop.time()
-        running = loop.run_in_executor(self._threads, work, *arguments)
+        try:
+            running = loop.run_in_executor(self._threads, work, *arguments)
+        except RuntimeError as error:  # there may be no more threads just now
+            self._pass_on()
+            self._observer.refused_to_hash()
+            raise Unavailable from error
         self.running += 1
         running.add_done_callback(partial(self._end_turn, asked_at, begun_at))
         return await asyncio.shield(running)

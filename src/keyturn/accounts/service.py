@@ -149,7 +149,7 @@ class Accounts:
         )
         self._check(user)
         self._rules.check(password, user)
-        asker = throttle.network_of(address)
+        asker = throttle.site_of(address)
         if not await self._users.add(user, await self._hashing.hash(password, asker=asker)):
             raise IdentifierTaken
         return user
@@ -228,7 +228,7 @@ class Accounts:
         found = await self._users.find(key)
         keys = self._keys(key, found, device.address)
         account = await self._prove(found, password, keys, device)
-        asker = throttle.network_of(device.address)
+        asker = throttle.site_of(device.address)
         if better := await self._hashing.rehash(account.password_hash, password, asker=asker):
             await self._users.rehash(account, better)
         return account
@@ -245,7 +245,7 @@ class Accounts:
         """
         await self._turn_away_blocked(keys)
         password_hash = None if account is None else account.password_hash
-        asker = throttle.network_of(device.address)
+        asker = throttle.site_of(device.address)
         matches = await self._hashing.verify(password_hash, password, asker=asker)
         proved = account if matches and account and not account.user.disabled else None
         if proved is None:
@@ -404,7 +404,7 @@ class Accounts:
     async def _replace_password(
         self, account: Account, new: str, device: Device, *, reset: bytes | None = None
     ) -> str:
-        password_hash = await self._hashing.hash(new, asker=throttle.network_of(device.address))
+        password_hash = await self._hashing.hash(new, asker=throttle.site_of(device.address))
         ending = self._sessions.ending(EndReason.PASSWORD_CHANGED)
         ended = await self._users.set_password(account, password_hash, ending, device, reset=reset)
         if ended is None:

@@ -23,8 +23,8 @@ __all__ = [
     "blocked_until",
     "identifier_key",
     "network_key",
-    "network_of",
     "settle",
+    "site_of",
     "user_key",
 ]
 
@@ -90,7 +90,7 @@ def network_key(secret: bytes, address: str) -> ThrottleKey | None:
     """The key of the network that an IP address is in: a customer's usual share, so /32 of IPv4
     and /64 of IPv6. None where there is no address.
     """
-    network = network_of(address)
+    network = _network_of(address)
     if not network:
         return None
     return ThrottleKey(
@@ -102,8 +102,14 @@ def network_key(secret: bytes, address: str) -> ThrottleKey | None:
     )
 
 
-def network_of(address: str) -> bytes:
-    """What addresses of one network have in common; empty where there is no address."""
+def site_of(address: str) -> bytes:
+    """What all that one site may have as its addresses has in common: /32 of IPv4, /48 of IPv6, of
+    which each has as many networks as it likes. Empty where there is no address.
+    """
+    return _network_of(address)[:6]
+
+
+def _network_of(address: str) -> bytes:
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from keyturn.core.errors import StoreUnavailable
+
 from .asking import confirm, yes_option
 from .failures import Refused
 from .output import as_json_option, iso, show, tell
@@ -85,7 +87,9 @@ async def rotate(parts: Parts, *, now: bool, as_json: bool) -> None:
     retired, as `keyturn keys retire` does with one.
     """
     kid = await parts.sessions.rotate_keys(at_once=now)
-    [key] = [row for row in await _rows(parts) if row["kid"] == kid]
+    key = next((row for row in await _rows(parts) if row["kid"] == kid), None)
+    if key is None:
+        raise StoreUnavailable(f"Somebody else has dropped key {kid} meanwhile")
     signs = "it signs, and all others are dropped" if now else f"it signs from {key['signsFrom']}"
     tell(f"Made {key['algorithm']} key {kid}; {signs}.", key, as_json=as_json)
 

@@ -136,12 +136,11 @@ class _Server(uvicorn.Server):
 
 
 async def _answer(settings: Settings, listener: socket.socket, beat: Beat | None) -> None:
-    async def notify() -> None:
-        if beat:
-            beat()
-
     async with AsyncExitStack() as stack:
         app = await unless_stopped(stack.enter_async_context(application(settings)))
+        if beat is not None:
+            beating = asyncio.create_task(_beat_for_ever(beat))
+            stack.callback(beating.cancel)
         config = uvicorn.Config(
             app,
             http=Connection,
@@ -154,8 +153,13 @@ async def _answer(settings: Settings, listener: socket.socket, beat: Beat | None
             backlog=_BACKLOG,
             timeout_keep_alive=SECONDS_IDLE,
             timeout_graceful_shutdown=_SECONDS_TO_FINISH,
-            callback_notify=notify,
-            timeout_notify=_SECONDS_BETWEEN_BEATS,
         )
         _collect_rarely()
         await _Server(config, app).serve(sockets=[listener])
+
+
+async def _beat_for_ever(beat: Beat) -> None:
+    """Not by uvicorn, which goes by a clock that somebody may set back."""
+    while True:
+        beat()
+        await asyncio.sleep(_SECONDS_BETWEEN_BEATS)

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from keyturn.complaints import Complaints
@@ -47,7 +47,10 @@ _WORD: Final = 8
 
 
 def hold_back_signals() -> None:
-    """Before there is a thread, as one that does not hold them back would swallow them."""
+    """Before there is a thread, as one that does not hold them back would swallow them. Of children
+    that end nobody is told where whoever started us wanted to hear of none.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
 
 
@@ -99,6 +102,10 @@ class _Worker:
         pause = min(max(1, 2 * self.pause), _LONGEST_PAUSE) if ended_soon else 0
         return _Worker(self.seat, now + pause, pause)
 
+    def born(self, now: float) -> _Worker:
+        """It, once it could be forked."""
+        return replace(self, begins_at=now + self.pause)
+
     def lived(self, now: float) -> float:
         """For how many seconds."""
         return now - self.begins_at
@@ -129,7 +136,7 @@ class _Team:
                 short = Unavailable(f"{error.strerror}; it is tried again")
                 self._complaints.report("a worker cannot be started", short)
                 return
-            self._workers[pid] = self._to_come.pop(0)
+            self._workers[pid] = self._to_come.pop(0).born(time.monotonic())
 
     def replace_ended(self) -> int:
         """Whoever ended is to be followed. Returns the exit code of one that must not be."""

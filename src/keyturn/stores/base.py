@@ -247,8 +247,10 @@ class Store(Protocol):
         """
         ...
 
-    async def drop_signing_keys(self, kids: Sequence[str]) -> None:
-        """Delete these keys."""
+    async def drop_signing_keys(self, kids: Sequence[str], *, beside: str) -> bool:
+        """Delete these keys, but only if ``beside`` is stored, and say whether it was. Of two who
+        at once drop each other's key one does: a key is left that somebody judged to be enough.
+        """
         ...
 
     async def sweep(self, bounds: SweepBounds, *, after: str, limit: int) -> tuple[int, str]:

@@ -775,7 +775,7 @@ class StoreConformance:
         changes: list[Callable[[], Awaitable[object]]] = [
             lambda: store.add_signing_key(_a_key("a"), after=None),
             lambda: store.replace_signing_key(_a_key("a"), anew),
-            lambda: store.drop_signing_keys(["a"]),
+            lambda: store.drop_signing_keys(["a"], beside="a"),
         ]
 
         for change in changes:
@@ -864,13 +864,36 @@ class StoreConformance:
         assert (len(winners), await store.signing_keys()) == (1, winners)
 
     async def test_signing_keys_are_dropped(self, store: Store) -> None:
-        """Those that are named; an unknown one is no error."""
+        """Those that are named; an unknown one is no error. None beside one that is not there."""
         await store.add_signing_key(_a_key("a"), after=None)
         await store.add_signing_key(_a_key("b"), after="a")
 
-        await store.drop_signing_keys(["a", "unknown"])
+        dropped = [
+            await store.drop_signing_keys(["b"], beside="unknown"),
+            await store.drop_signing_keys(["a", "unknown"], beside="b"),
+            await store.drop_signing_keys(["b"], beside="a"),
+        ]
 
-        assert await store.signing_keys() == [_a_key("b")]
+        assert (dropped, await store.signing_keys()) == ([False, True, False], [_a_key("b")])
+
+    async def test_of_two_who_drop_each_others_signing_key_one_does(self, store: Store) -> None:
+        """Else none would be left."""
+        left: list[SealedKey] = []
+        for number in range(20):
+            one, two = _a_key(f"one {number}"), _a_key(f"two {number}")
+            newest = left[-1].kid if left else None
+            await store.add_signing_key(one, after=newest)
+            await store.add_signing_key(two, after=one.kid)
+            if left:
+                await store.drop_signing_keys([newest or ""], beside=two.kid)
+            dropped = await asyncio.gather(
+                store.drop_signing_keys([one.kid], beside=two.kid),
+                store.drop_signing_keys([two.kid], beside=one.kid),
+            )
+            left = await store.signing_keys()
+
+            assert sorted(dropped) == [False, True]
+            assert left in ([one], [two])
 
     # ── sweep ───────────────────────────────────────────────────────────────────────────────────
 

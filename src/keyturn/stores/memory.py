@@ -255,10 +255,13 @@ class MemoryStore:
         self._changed.set()
         return True
 
-    async def drop_signing_keys(self, kids: Sequence[str]) -> None:
+    async def drop_signing_keys(self, kids: Sequence[str], *, beside: str) -> bool:
+        if beside not in self._signing_keys:
+            return False
         for kid in kids:
             self._signing_keys.pop(kid, None)
         self._changed.set()
+        return True
 
     # ── upkeep ──────────────────────────────────────────────────────────────────────────────────
 

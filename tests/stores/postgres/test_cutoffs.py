@@ -175,7 +175,7 @@ async def test_every_change_of_the_signing_keys_by_another_process_wakes(
             case "replace":
                 await other.replace_signing_key(key, replace(key, sealed=b"b"))
             case "drop":
-                await other.drop_signing_keys(["a"])
+                await other.drop_signing_keys(["a"], beside="a")
 
     assert await store.signing_keys() != [key]
 

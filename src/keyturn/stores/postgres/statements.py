@@ -511,10 +511,22 @@ _REPLACE_SIGNING_KEY: Final = f"""
     WHERE kid = $1 AND sealed = $2 RETURNING position, {_TOLD}"""
 
 
-async def drop_signing_keys(connection: Connection, kids: Sequence[str]) -> None:
+async def drop_signing_keys(connection: Connection, kids: Sequence[str], *, beside: str) -> bool:
     """As ``Store.drop_signing_keys``. One statement."""
-    query = f"DELETE FROM keyturn.signing_key WHERE kid = ANY ($1::text[]) RETURNING {_TOLD}"
-    await connection.execute(query, kids)
+    return bool(await connection.fetchval(_DROP_SIGNING_KEYS, kids, beside))
+
+
+# Whoever else drops keys meanwhile is waited for, and what they dropped is not held: each locks all
+# of them, in the same order.
+_DROP_SIGNING_KEYS: Final = f"""
+    WITH held AS MATERIALIZED (
+        SELECT kid FROM keyturn.signing_key ORDER BY position FOR UPDATE
+    ), dropped AS (
+        DELETE FROM keyturn.signing_key
+        WHERE kid = ANY ($1::text[]) AND EXISTS (SELECT FROM held WHERE kid = $2)
+        RETURNING {_TOLD}
+    )
+    SELECT EXISTS (SELECT FROM held WHERE kid = $2), count(*) FROM dropped"""
 
 
 # ── upkeep ──────────────────────────────────────────────────────────────────────────────────────

@@ -197,8 +197,10 @@ class PostgresStore:
             lambda connection: statements.replace_signing_key(connection, old, new)
         )
 
-    async def drop_signing_keys(self, kids: Sequence[str]) -> None:
-        await self.engine.run(lambda connection: statements.drop_signing_keys(connection, kids))
+    async def drop_signing_keys(self, kids: Sequence[str], *, beside: str) -> bool:
+        return await self.engine.run(
+            lambda connection: statements.drop_signing_keys(connection, kids, beside=beside)
+        )
 
     async def sweep(self, bounds: SweepBounds, *, after: str, limit: int) -> tuple[int, str]:
         return await self.engine.transact(

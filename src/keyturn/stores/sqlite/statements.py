@@ -441,11 +441,15 @@ def replace_signing_key(connection: Connection, old: SealedKey, new: SealedKey) 
     return connection.changes() == 1
 
 
-def drop_signing_keys(connection: Connection, kids: Sequence[str]) -> None:
+def drop_signing_keys(connection: Connection, kids: Sequence[str], *, beside: str) -> bool:
     """As ``Store.drop_signing_keys``."""
+    query = "SELECT EXISTS (SELECT * FROM signing_key WHERE kid = ?)"
+    if not connection.execute(query, (beside,)).get:
+        return False
     connection.execute(
         "DELETE FROM signing_key WHERE kid IN (SELECT value FROM json_each(?))", (_json(kids),)
     )
+    return True
 
 
 # ── sweep ───────────────────────────────────────────────────────────────────────────────────────

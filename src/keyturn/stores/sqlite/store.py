@@ -161,8 +161,10 @@ class SQLiteStore:
             lambda connection: statements.replace_signing_key(connection, old, new)
         )
 
-    async def drop_signing_keys(self, kids: Sequence[str]) -> None:
-        await self.engine.write(lambda connection: statements.drop_signing_keys(connection, kids))
+    async def drop_signing_keys(self, kids: Sequence[str], *, beside: str) -> bool:
+        return await self.engine.write(
+            lambda connection: statements.drop_signing_keys(connection, kids, beside=beside)
+        )
 
     async def sweep(self, bounds: SweepBounds, *, after: str, limit: int) -> tuple[int, str]:
         return await self.engine.write(
