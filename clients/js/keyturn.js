@@ -17,6 +17,8 @@
 const SECONDS = 1000;
 /** A round trip that takes longer counts as lost. The protocol bears a third of its window. */
 const PATIENCE = 10 * SECONDS;
+/** Of another tab, until it is taken to stand still, as before a box that waits for an answer. */
+const LONGEST_TURN = 2 * PATIENCE;
 const BEFORE_REPEAT = 300;
 const LONGEST_PAUSE = 60 * SECONDS;
 /** How old what is known may be when somebody comes back to the page. */
@@ -71,6 +73,7 @@ export class Keyturn extends EventTarget {
   constructor({ base = new URL(".", import.meta.url) } = {}) {
     super();
     this.#base = new URL(base, globalThis.location?.href);
+    if (!this.#base.pathname.endsWith("/")) this.#base.pathname += "/";
     this.#name = `keyturn ${this.#base.pathname}`;
     if (typeof BroadcastChannel === "function") {
       this.#channel = new BroadcastChannel(this.#name);
@@ -124,12 +127,15 @@ export class Keyturn extends EventTarget {
     this.#leave("user_deleted");
   }
 
-  /** Ends the session. Where that cannot be recorded (503), the cookies are gone all the same. */
+  /** Ends the session. Where the server cannot record that, the cookies are gone all the same. */
   async logout() {
     try {
       await this.#alone(() => this.#ask("POST", "logout"));
     } catch (problem) {
-      if (problem.status === 503) this.#leave("logged_out_unconfirmed");
+      // Another's 503, as of a proxy's, took no cookie away.
+      if (problem.status === 503 && problem.code === "unavailable") {
+        this.#leave("logged_out_unconfirmed");
+      }
       throw problem;
     }
     this.#leave("logged_out");
@@ -175,7 +181,7 @@ export class Keyturn extends EventTarget {
     this.#keeps = true;
     for (const moment of ["visibilitychange", "focus", "pageshow", "online"]) {
       const target = moment === "visibilitychange" ? document : window;
-      target.addEventListener(moment, () => this.#wake());
+      target.addEventListener(moment, ({ persisted }) => this.#wake({ isBack: persisted }));
     }
   }
 
@@ -247,19 +253,25 @@ export class Keyturn extends EventTarget {
     this.#dispatch("refreshed", { expiresIn });
   }
 
+  /** By whichever comes first: the timer, or the clock, as a computer that sleeps stops timers. */
   #schedule(seconds) {
     clearTimeout(this.#timer);
     this.#dueAt = Date.now() + seconds * SECONDS;
-    this.#timer = setTimeout(() => this.#wake(), Math.min(seconds * SECONDS, 2 ** 31 - 1));
+    const wait = Math.min(seconds * SECONDS, 2 ** 31 - 1);
+    this.#timer = setTimeout(() => this.#wake({ isDue: true }), wait);
   }
 
-  /** A page that nobody looks at lets its access token end, so that a session can grow idle. */
-  async #wake() {
+  /**
+   * A page that nobody looks at lets its access token end, so that a session can grow idle.
+   * @param {{isDue?: boolean, isBack?: boolean}} why  The time for an exchange has come; the page
+   *   is shown again as it was left, whatever happened since.
+   */
+  async #wake({ isDue = false, isBack = false }) {
     if (this.#isOver || document.visibilityState === "hidden") return;
     try {
-      if (Date.now() >= this.#dueAt) {
+      if (isDue || Date.now() >= this.#dueAt) {
         await this.refresh();
-      } else if (Date.now() >= this.#heardAt + STILL_NEWS) {
+      } else if (isBack || Date.now() >= this.#heardAt + STILL_NEWS) {
         await this.check();
       }
     } catch (problem) {
@@ -285,7 +297,14 @@ export class Keyturn extends EventTarget {
     const first = await locks.request(this.#name, { ifAvailable: true }, (lock) =>
       lock ? action(false) : taken,
     );
-    return first === taken ? locks.request(this.#name, () => action(true)) : first;
+    if (first !== taken) return first;
+    const signal = AbortSignal.timeout(LONGEST_TURN);
+    try {
+      return await locks.request(this.#name, { signal }, () => action(true));
+    } catch (error) {
+      if (error.name !== "TimeoutError") throw error;
+      return action(true); // that tab stands still; the server bears two at once
+    }
   }
 
   #tell(message) {
@@ -294,8 +313,15 @@ export class Keyturn extends EventTarget {
 
   #hear(message) {
     if (message.kind === "refreshed") this.#refreshed(message);
-    if (message.kind === "signedin") this.#dispatch("signedin", { elsewhere: true });
+    if (message.kind === "signedin") this.#begun(message);
     if (message.kind === "signedout") this.#over(message.reason, true);
+  }
+
+  /** In another tab: this one has those cookies too, and goes on if it was over here. */
+  #begun({ refreshIn = 0 }) {
+    this.#isOver = false;
+    if (this.#keeps) this.#schedule(refreshIn);
+    this.#dispatch("signedin", { elsewhere: true });
   }
 
   #leave(reason) {
@@ -319,7 +345,7 @@ export class Keyturn extends EventTarget {
   async #begin(path, body) {
     const data = await this.#alone(() => this.#ask("POST", path, body));
     this.#refreshed(data);
-    this.#tell({ kind: "signedin" });
+    this.#tell({ kind: "signedin", refreshIn: data.refreshIn });
     return data;
   }
 

@@ -38,10 +38,12 @@ function say(element, text = "") {
   element.hidden = !text;
 }
 
-/** A refusal in words: ours where there are any, else the server's. */
-function wordsFor(problem) {
-  if (problem.status === 0) return texts.unreachable;
-  if (problem.passes) return texts.unavailable;
+/** A refusal in words: ours where there are any, else the server's. What is `once` done is not
+ * tried again by itself. */
+function wordsFor(problem, { once = false } = {}) {
+  const when = once ? "_once" : "";
+  if (problem.status === 0) return texts[`unreachable${when}`];
+  if (problem.passes) return texts[`unavailable${when}`];
   if (problem.code === "too_many_attempts") {
     return fill(texts.too_many_attempts, { wait: duration(problem.retryAfter) });
   }
@@ -67,7 +69,9 @@ function wordsBeside({ field, message }) {
 // ── forms ───────────────────────────────────────────────────────────────────────────────────────
 
 /** A link to set a password has its token behind the #: neither servers nor their logs see it. */
-const resetToken = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
+const linkedToken = new URLSearchParams(location.hash.slice(1)).get("token");
+/** Nor does the address show it for long; a page that is loaded again has it all the same. */
+const resetToken = linkedToken ?? history.state?.resetToken ?? "";
 
 const FIELD_OF = {
   current_password_wrong: "currentPassword",
@@ -108,8 +112,11 @@ const ACTIONS = {
   async "delete-account"({ currentPassword }) {
     await keyturn.deleteAccount(currentPassword);
   },
-  async "reset-password"({ newPassword }) {
-    await keyturn.resetPassword(resetToken, newPassword);
+  async "reset-password"({ newPassword }, triedBefore) {
+    await keyturn.resetPassword(resetToken, newPassword).catch((problem) => {
+      if (triedBefore && problem.code === "reset_token_invalid") problem.code = "reset_perhaps";
+      throw problem;
+    });
     location.replace(url("signed-out", { reason: "password_reset" }));
   },
   async logout() {
@@ -241,7 +248,7 @@ async function attempt(button, action, text) {
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     button.disabled = false;
-    if (problem.remedy !== "login") say(trouble, wordsFor(problem));
+    if (problem.remedy !== "login") say(trouble, wordsFor(problem, { once: true }));
     return;
   }
   say(find("[data-said]", card) ?? find("[data-said]"), text);
@@ -337,14 +344,31 @@ async function resumeSession() {
       });
     }
   }
-  find("input").focus();
+  if (document.activeElement === document.body) find("input").focus(); // else somebody types
 }
 
 /** The page that says that we are in trouble looks again, later each time. */
 function retryPage() {
-  const tries = Number(sessionStorage.getItem("keyturn tries") ?? 0);
-  sessionStorage.setItem("keyturn tries", String(tries + 1));
-  setTimeout(() => location.reload(), backOff(tries + 1) * SECONDS);
+  setTimeout(() => location.reload(), backOff(countTry()) * SECONDS);
+}
+
+/** Where nothing may be stored, each is like the third. */
+function countTry() {
+  try {
+    const tries = Number(sessionStorage.getItem("keyturn tries") ?? 0) + 1;
+    sessionStorage.setItem("keyturn tries", String(tries));
+    return tries;
+  } catch {
+    return 3;
+  }
+}
+
+function forgetTries() {
+  try {
+    sessionStorage.removeItem("keyturn tries");
+  } catch {
+    // there are none
+  }
 }
 
 /** A page that comes back out of the browser's memory may show what is over. */
@@ -354,7 +378,7 @@ window.addEventListener("pageshow", ({ persisted }) => {
   location.reload();
 });
 
-if (page !== "unavailable") sessionStorage.removeItem("keyturn tries");
+if (page !== "unavailable") forgetTries();
 
 if (expiresIn !== undefined) {
   keyturn.addEventListener("signedout", ({ detail }) => leave(detail.reason));
@@ -382,5 +406,7 @@ if (resume !== undefined) resumeSession();
 const address = new URL(location.href);
 const spent = ["notice", "keyturn-late"].filter((name) => address.searchParams.has(name));
 for (const name of spent) address.searchParams.delete(name);
-if (resetToken) address.hash = "";
-if (spent.length > 0 || resetToken) history.replaceState(null, "", address);
+if (linkedToken !== null) address.hash = "";
+if (spent.length > 0 || linkedToken !== null) {
+  history.replaceState(resetToken ? { resetToken } : null, "", address);
+}
