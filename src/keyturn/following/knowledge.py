@@ -10,17 +10,25 @@ import msgspec
 
 from keyturn import checking
 from keyturn.core.cutoffs import CutoffView
+from keyturn.core.errors import Unavailable
 from keyturn.core.keyring import VerifyingKey
 from keyturn.core.model import Cutoff
 from keyturn.feed import ALIVE, ALIVE_SECONDS, CUTOFFS, KEYS, Alive, CutoffNews
 from keyturn.jwks import read_jwks
 
-__all__ = ["Keys", "Knowledge"]
+__all__ = ["ClockWasSet", "Keys", "Knowledge"]
 
 Keys = Mapping[str, VerifyingKey]
 """By the header that each writes."""
 
 _FORGET_SECONDS: Final = 60
+_LEEWAY_SECONDS: Final = 60
+
+
+class ClockWasSet(Unavailable):
+    """All of the feed is to be read anew."""
+
+    message = "The clock was set: everything is learnt anew"
 
 
 class Knowledge:
@@ -46,6 +54,7 @@ class Knowledge:
         self._new_judge = new_judge
         self._clock = clock
         self._steady_clock = steady_clock
+        self._apart = clock() - steady_clock()
         self._told: Keys = {}
         self._ever_told: frozenset[str] = frozenset()
         self._fetched_at = float("-inf")
@@ -66,6 +75,7 @@ class Knowledge:
 
         Raises:
             ValueError: it is not what such an event holds.
+            ClockWasSet: since the last time; the feed is to be followed from the new ``place``.
         """
         if name == KEYS:
             self._learn_told(read_jwks(data.encode()))
@@ -97,6 +107,7 @@ class Knowledge:
     def _learn_age(self, alive: Alive) -> None:
         """All is known that the server knew so many seconds ago, and not less than before."""
         now = self._steady_clock()
+        self._notice_a_clock_that_was_set(now)
         before = self.cutoffs.known_at
         known_at = now - alive.staleness
         self.cutoffs.caught_up(known_at if before is None else max(before, known_at))
@@ -106,6 +117,14 @@ class Knowledge:
         with self._lock:
             if now >= self._fetched_at + ALIVE_SECONDS:
                 self._use(self._told)
+
+    def _notice_a_clock_that_was_set(self, now: float) -> None:
+        """By the wrong one, ends were forgotten that are needed by the right one."""
+        apart = self._clock() - now
+        if abs(apart - self._apart) > _LEEWAY_SECONDS:
+            self._apart = apart
+            self.place = ""
+            raise ClockWasSet
 
     def _use(self, keys: Keys) -> None:
         """With a judge of its own for every set: if a thread finds a token good by a key that is
