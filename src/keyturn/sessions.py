@@ -228,6 +228,7 @@ class Sessions:
         self._checking: asyncio.Task[None] | None = None
         self._sound_until = float("-inf")
         self._complaints = Complaints(steady_clock)
+        self._reading_keys = asyncio.Lock()
 
     def _new_verifier(self) -> Verifier:
         return Verifier(
@@ -954,9 +955,9 @@ class Sessions:
         """Once in a while, whatever an incremental view may have missed is read whole; and when the
         clock was set, as what had expired by the wrong one was forgotten.
         """
-        await self.learn_access_ttl(self.policy.access_ttl)
         await self.catch_up(everything=True)
         self._cutoffs.forget(self.now())
+        await self.learn_access_ttl(self.policy.access_ttl)
         await self._follow_keys(renew=True)
 
     # ── signing keys ────────────────────────────────────────────────────────────────────────────
@@ -1037,14 +1038,17 @@ class Sessions:
             self._complaints.report("cannot follow the signing keys", error)
 
     async def _read_keys(self) -> ConfigurationError | None:
-        """Why not every stored key is in use as it is stored, if so."""
-        keyring, fault = await self._keys.read(self.keyring)
-        if keyring is not self._keyring:
-            self._keyring = keyring
-            # A new one, as a thread in the midst of a check may yet keep what an old key signed.
-            self._verifier = self._new_verifier()
-            self.feed.tell_keys(keyring.jwks())
-        return fault
+        """Why not every stored key is in use as it is stored, if so. One look at a time: the later
+        of two would take what the first one found for what it knew itself, and bring that back.
+        """
+        async with self._reading_keys:
+            keyring, fault = await self._keys.read(self.keyring)
+            if keyring is not self._keyring:
+                self._keyring = keyring
+                # A new one, as a thread in the midst of a check may keep what an old key signed.
+                self._verifier = self._new_verifier()
+                self.feed.tell_keys(keyring.jwks())
+            return fault
 
     # ── minting ─────────────────────────────────────────────────────────────────────────────────
 

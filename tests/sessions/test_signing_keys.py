@@ -447,6 +447,26 @@ async def test_a_damaged_key_stays_in_use_where_it_is_known(
     assert record.exc_info is None
 
 
+class YieldingStore(MemoryStore):
+    """Whoever asks for the keys lets others ask first."""
+
+    async def signing_keys(self) -> list[SealedKey]:
+        await asyncio.sleep(0)
+        return await super().signing_keys()
+
+
+async def test_of_two_looks_at_once_none_brings_back_what_was_dropped(clock: Clock) -> None:
+    """E2: that of the operator's own call, and the follower's, whom its change wakes."""
+    store = YieldingStore()
+    sessions, elsewhere = await an_engine(store, clock), await an_engine(store, clock)
+    tokens = await sessions.create("ada")
+    await elsewhere.retire_key(signing(sessions))
+    await asyncio.gather(sessions._read_keys(), sessions._read_keys())
+
+    assert refuses(sessions, tokens.access_token)
+    assert [signing(sessions)] == await kids(store)
+
+
 async def test_of_two_who_retire_each_others_heir_one_is_to_try_again(clock: Clock) -> None:
     """E2: else no key would be left, and what they retired would be accepted for a minute."""
     store = MemoryStore()

@@ -31,8 +31,10 @@ class Listener:
         """Return when there may be news since the last wait ended, or after ``seconds``."""
         if self._listening is None and self._connector.direct:
             self._listening = asyncio.create_task(self._listen_for_ever())
+        # wait_for of Python 3.11 would lose a cancellation that comes together with the news.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
         self._news.clear()
 
     async def close(self) -> None:
@@ -55,7 +57,8 @@ class Listener:
             self._news.set()  # of what was recorded before
             while not lost.is_set():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(lost.wait(), _PROBE_SECONDS)
+                    async with asyncio.timeout(_PROBE_SECONDS):
+                        await lost.wait()
                 await connection.execute("SELECT", timeout=_ANSWER_SECONDS)
         finally:
             connection.terminate()

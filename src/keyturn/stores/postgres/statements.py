@@ -517,16 +517,16 @@ async def drop_signing_keys(connection: Connection, kids: Sequence[str], *, besi
 
 
 # Whoever else drops keys meanwhile is waited for, and what they dropped is not held: each locks all
-# of them, in the same order.
+# of them, in the same order, as each has to look at all.
 _DROP_SIGNING_KEYS: Final = f"""
     WITH held AS MATERIALIZED (
         SELECT kid FROM keyturn.signing_key ORDER BY position FOR UPDATE
     ), dropped AS (
         DELETE FROM keyturn.signing_key
-        WHERE kid = ANY ($1::text[]) AND EXISTS (SELECT FROM held WHERE kid = $2)
+        WHERE kid = ANY ($1::text[]) AND (SELECT bool_or(kid = $2) FROM held)
         RETURNING {_TOLD}
     )
-    SELECT EXISTS (SELECT FROM held WHERE kid = $2), count(*) FROM dropped"""
+    SELECT bool_or(kid = $2), (SELECT count(*) FROM dropped) FROM held"""
 
 
 # ── upkeep ──────────────────────────────────────────────────────────────────────────────────────
