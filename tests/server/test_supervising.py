@@ -54,8 +54,12 @@ def test_a_child_that_is_no_worker_ends_nothing(tmp_path: Path) -> None:
 
 def test_who_wants_to_hear_of_no_child_does_not_hinder_it(tmp_path: Path) -> None:
     """Some launchers ignore SIGCHLD, which is inherited: workers would end unseen."""
-    shell = ("sh", "-c", 'trap "" CHLD; exec "$0" "$@"', *KEYTURN)
-    with serving(tmp_path, "--workers", "2", command=shell) as server:
+    launcher = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
+        " os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    command = (sys.executable, "-c", launcher, *KEYTURN)
+    with serving(tmp_path, "--workers", "2", command=command) as server:
         until(lambda: len(server.workers()) == 2)
         killed = min(server.workers())
         kill(killed)
