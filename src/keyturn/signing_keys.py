@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -322,7 +323,7 @@ class SigningKeys:
             StoreUnavailable: the store does not answer, or another process has deleted that one.
         """
         kids = [key.kid for key in await self._store.signing_keys()]
-        await self.drop(*kids[: kids.index(kid) if kid in kids else 0], heir=kid)
+        await self.drop(*takewhile(lambda other: other != kid, kids), heir=kid)
 
     def _wanted(self, stored: Sequence[SealedKey], now: int) -> int | None:
         if stored and stored[-1].algorithm != self._algorithm:

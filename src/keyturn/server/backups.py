@@ -37,8 +37,6 @@ _ENTRY: Final = re.compile(
     r"\d+; \d+ \d+ [A-Z ]+ (?:- (?:SCHEMA )?(?P<schema_itself>\S+)|(?P<schema>\S+) .+) \S+"
 )
 """Of the list that ``pg_restore`` makes: what there is, in which schema, its name, its owner."""
-_CANNOT_WRITE: Final = {13, 778, 1034, 1546}
-"""What SQLite calls ``SQLITE_FULL``, and ``SQLITE_IOERR_WRITE``, ``_FSYNC`` and ``_TRUNCATE``."""
 _EXISTS: Final = "it exists already and was left alone"
 
 
@@ -102,10 +100,15 @@ def _copy(file: Path, draft: Path) -> None:
         try:
             with copy.backup("main", source, "main") as backup:
                 backup.step(-1)  # all at once: a reader, for whom no writer waits
-        except (apsw.FullError, apsw.IOError) as error:
+        except apsw.Error as error:
             # Nothing is written where it is copied from. A quota, or a file that is too large, is
             # a failure to write to SQLite.
-            if getattr(error, "extendedresult", 0) not in _CANNOT_WRITE:
+            if getattr(error, "extendedresult", None) not in {
+                apsw.SQLITE_FULL,
+                apsw.SQLITE_IOERR_WRITE,
+                apsw.SQLITE_IOERR_FSYNC,
+                apsw.SQLITE_IOERR_TRUNCATE,
+            }:
                 raise
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft.parent)) from None
         if copy.pragma("quick_check") != "ok":
